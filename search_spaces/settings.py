@@ -1,0 +1,101 @@
+"""Settings: one concrete point of a search space, with everything a trial needs to be trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from search_spaces.ranges import Value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """A schedule class of PyTorch with its arguments; ``constant`` has none."""
+
+    name: str = "constant"
+    arguments: Mapping[str, Value | tuple[Schedule, ...]] = field(default_factory=dict)
+    every: str = "epoch"  # epoch | step | fraction
+    watch: str | None = None  # metric that a plateau schedule is told
+
+    def to_plain(self) -> dict[str, Any]:
+        """``{"StepLR": {"step_size": 3, ...}}``."""
+        return {self.name: {name: _plain(value) for name, value in self.arguments.items()}}
+
+    @staticmethod
+    def from_plain(plain: Mapping[str, Any]) -> Schedule:
+        """The inverse of :meth:`to_plain`."""
+        ((name, arguments),) = plain.items()
+        return Schedule(
+            name=name, arguments={key: _argument(key, value) for key, value in arguments.items()}
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """Optimizer with its numbers, schedule with its numbers, and what else the file lets vary."""
+
+    optimizer: str  # class of torch.optim
+    arguments: Mapping[str, Value]  # of the optimizer; what the schedule suppresses is absent
+    schedule: Schedule = field(default_factory=Schedule)
+    warmup_epochs: int = 0
+    batch_size: int = 32
+    task_arguments: Mapping[str, Value] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Flat and reversible: the columns' names as keys, values exact."""
+        flat: dict[str, Any] = {"optimizer": self.optimizer, "schedule": self.schedule.name}
+        flat |= {name: _plain(value) for name, value in self.arguments.items()}
+        flat |= {f"schedule.{name}": _plain(value) for name, value in self.schedule.arguments.items()}
+        flat["schedule.every"] = self.schedule.every
+        if self.schedule.watch is not None:
+            flat["schedule.watch"] = self.schedule.watch
+        flat |= {"warmup.epochs": self.warmup_epochs, "batch_size": self.batch_size}
+        return flat | {f"task.{name}": _plain(value) for name, value in self.task_arguments.items()}
+
+    @staticmethod
+    def from_json(flat: Mapping[str, Any]) -> Setting:
+        """The inverse of :meth:`to_json`."""
+        own = {"optimizer", "schedule", "schedule.every", "schedule.watch", "warmup.epochs", "batch_size"}
+        arguments: dict[str, Value] = {}
+        schedule_arguments: dict[str, Value | tuple[Schedule, ...]] = {}
+        task_arguments: dict[str, Value] = {}
+        for key, value in flat.items():
+            if key in own:
+                continue
+            if key.startswith("schedule."):
+                name = key.removeprefix("schedule.")
+                schedule_arguments[name] = _argument(name, value)
+            elif key.startswith("task."):
+                task_arguments[key.removeprefix("task.")] = _tuples(value)
+            else:
+                arguments[key] = _tuples(value)
+        return Setting(
+            optimizer=flat["optimizer"],
+            arguments=arguments,
+            schedule=Schedule(
+                name=flat["schedule"],
+                arguments=schedule_arguments,
+                every=flat["schedule.every"],
+                watch=flat.get("schedule.watch"),
+            ),
+            warmup_epochs=flat["warmup.epochs"],
+            batch_size=flat["batch_size"],
+            task_arguments=task_arguments,
+        )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Schedule):
+        return value.to_plain()
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _argument(name: str, value: Any) -> Any:
+    if name == "schedulers":
+        return tuple(Schedule.from_plain(item) for item in value)
+    return _tuples(value)

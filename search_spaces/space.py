@@ -1,0 +1,203 @@
+"""The search space: everything a sweep file says, checked, as one frozen value.
+
+Conditional by construction: :meth:`SearchSpace.draw` asks for a choice first and only then for the
+settings which that choice brings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from search_spaces.catalogue import Suppression
+from search_spaces.ranges import Choice, Fixed, Numeric, Range, Tuple, Value
+from search_spaces.settings import Schedule, Setting
+
+
+class Choose(Protocol):
+    """Picks a value for a named range: a number for a numeric one, an option's index for a choice."""
+
+    def __call__(self, name: str, range_: Numeric | Choice) -> Value:
+        """The value of the range named ``name`` (unique within the space)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """What a trial is judged by."""
+
+    name: str
+    goal: str  # minimize | maximize
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruner:
+    """An Optuna pruner by our short name, with Optuna's own arguments."""
+
+    name: str = "none"
+    arguments: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizerSpace:
+    """One optimizer of the file with a range for each argument named there."""
+
+    name: str
+    label: str  # unique in the file: the class name, with #2 ... where a class is listed again
+    arguments: Mapping[str, Range]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleSpace:
+    """One schedule of the file with a range for each argument named there."""
+
+    name: str
+    label: str
+    arguments: Mapping[str, Range | tuple[ScheduleSpace, ...]] = field(default_factory=dict)
+    every: str = "epoch"
+    watch: str | None = None
+    suppresses: tuple[Suppression, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSpace:
+    """A sweep file, checked. Defaults are those of the file format."""
+
+    name: str
+    task: str
+    metric: Metric
+    epochs: int
+    optimizers: tuple[OptimizerSpace, ...]
+    trials: int  # settings
+    schedules: tuple[ScheduleSpace, ...] = (ScheduleSpace(name="constant", label="constant"),)
+    task_arguments: Mapping[str, Range] = field(default_factory=dict)
+    batch_size: Range = Fixed(value=32)
+    warmup_epochs: int = 0
+    seed: int = 0
+    seeds: tuple[int, ...] = (0,)
+    concurrency: int = 1
+    sampler: str = "tpe"
+    pruner: Pruner = field(default_factory=Pruner)
+    order: str = "rounds"
+    execution: str = "auto"
+    device: str = "auto"
+
+    def draw(self, choose: Choose) -> Setting:
+        """One setting. ``choose`` is asked in a fixed order: optimizer, schedule, their arguments, the rest."""
+        optimizer = self.optimizers[self._alternative("optimizer", len(self.optimizers), choose)]
+        schedule = self.schedules[self._alternative("schedule", len(self.schedules), choose)]
+        schedule_setting = _draw_schedule(schedule, schedule.label, choose)
+        suppressed = _suppressed(schedule, schedule_setting)
+        arguments = {
+            name: _draw(range_, f"{optimizer.label}.{name}", choose)
+            for name, range_ in optimizer.arguments.items()
+            if name not in suppressed
+        }
+        if arguments.get("nesterov") and "momentum" not in suppressed and not arguments.get("momentum"):
+            arguments["nesterov"] = False
+        return Setting(
+            optimizer=optimizer.name,
+            arguments=arguments,
+            schedule=schedule_setting,
+            warmup_epochs=self.warmup_epochs,
+            batch_size=int(str(_draw(self.batch_size, "batch_size", choose))),
+            task_arguments={
+                name: _draw(range_, f"task.{name}", choose) for name, range_ in self.task_arguments.items()
+            },
+        )
+
+    def columns(self) -> tuple[str, ...]:
+        """Names of the setting's columns in CSV and MLflow, in the file's order."""
+        names = [name for optimizer in self.optimizers for name in optimizer.arguments]
+        names += [f"schedule.{name}" for schedule in self.schedules for name in schedule.arguments]
+        if not isinstance(self.batch_size, Fixed):
+            names.append("batch_size")
+        names += [
+            f"task.{name}" for name, range_ in self.task_arguments.items() if not isinstance(range_, Fixed)
+        ]
+        return tuple(dict.fromkeys(names))
+
+    @staticmethod
+    def _alternative(name: str, count: int, choose: Choose) -> int:
+        if count == 1:
+            return 0
+        return int(str(choose(name, Choice(options=tuple(Fixed(value=index) for index in range(count))))))
+
+
+def grid_settings(space: SearchSpace) -> Iterator[tuple[dict[str, Value], Setting]]:
+    """Every grid point once: the chosen values by name, and the setting. Later names vary fastest.
+
+    Raises ValueError where a numeric range has no ``points``.
+    """
+    path: list[tuple[str, tuple[Value, ...], int]] = []
+    while True:
+        depth = 0
+
+        def choose(name: str, range_: Numeric | Choice) -> Value:
+            nonlocal depth
+            if depth == len(path):
+                values = tuple(range(len(range_.options))) if isinstance(range_, Choice) else range_.grid()
+                path.append((name, values, 0))
+            _, values, index = path[depth]
+            depth += 1
+            return values[index]
+
+        setting = space.draw(choose)
+        yield {name: values[index] for name, values, index in path}, setting
+        while path and path[-1][2] == len(path[-1][1]) - 1:
+            path.pop()
+        if not path:
+            return
+        name, values, index = path[-1]
+        path[-1] = (name, values, index + 1)
+
+
+def _draw(range_: Range, name: str, choose: Choose) -> Value:
+    if isinstance(range_, Fixed):
+        return range_.value
+    if isinstance(range_, Choice):
+        index = int(str(choose(name, range_)))
+        return _draw(range_.options[index], f"{name}[{index}]", choose)
+    if isinstance(range_, Tuple):
+        return tuple(_draw(item, f"{name}.{index}", choose) for index, item in enumerate(range_.items))
+    return choose(name, range_)
+
+
+def _draw_schedule(space: ScheduleSpace, label: str, choose: Choose) -> Schedule:
+    arguments: dict[str, Any] = {}
+    for name, range_ in space.arguments.items():
+        if isinstance(range_, tuple):
+            arguments[name] = tuple(
+                _draw_schedule(nested, f"{label}.{index}.{nested.name}", choose)
+                for index, nested in enumerate(range_)
+            )
+        else:
+            arguments[name] = _draw(range_, f"{label}.{name}", choose)
+    return Schedule(name=space.name, arguments=arguments, every=space.every, watch=space.watch)
+
+
+def _suppressed(space: ScheduleSpace, drawn: Schedule) -> frozenset[str]:
+    """Names of the optimizer's settings that the drawn schedule sets itself."""
+    names = {
+        rule.setting
+        for rule in space.suppresses
+        if rule.unless_false is None or drawn.arguments.get(rule.unless_false, rule.default)
+    }
+    for nested, setting in zip(_nested(space), _nested_drawn(drawn), strict=True):
+        names |= _suppressed(nested, setting)
+    return frozenset(names)
+
+
+def _nested(space: ScheduleSpace) -> tuple[ScheduleSpace, ...]:
+    return tuple(item for value in space.arguments.values() if isinstance(value, tuple) for item in value)
+
+
+def _nested_drawn(schedule: Schedule) -> tuple[Schedule, ...]:
+    return tuple(
+        item
+        for value in schedule.arguments.values()
+        if isinstance(value, tuple)
+        for item in value
+        if isinstance(item, Schedule)
+    )

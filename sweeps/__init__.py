@@ -1,0 +1,1 @@
+"""Decide: what to propose, admit and prune; the store; the runner; the command line."""
