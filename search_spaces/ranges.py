@@ -19,12 +19,12 @@ class Fixed:
 
     value: Value
 
-    def at(self, fraction: float) -> Value:
-        """The value, whatever the fraction."""
+    def at(self, fraction: float) -> Value:  # noqa: ARG002 - every range is asked the same way
+        """Return the value, whatever the fraction."""
         return self.value
 
     def grid(self) -> tuple[Value, ...]:
-        """The one grid point."""
+        """Return the one grid point."""
         return (self.value,)
 
 
@@ -38,7 +38,8 @@ class Uniform:
 
     def at(self, fraction: float) -> float:
         """Value at ``fraction`` of the way from low to high."""
-        return _between(self.low + fraction * (self.high - self.low), self.low, self.high)
+        # Weighted ends rather than low + fraction * (high - low): the difference may overflow.
+        return _between((1.0 - fraction) * self.low + fraction * self.high, self.low, self.high)
 
     def grid(self) -> tuple[float, ...]:
         """``points`` values, both ends included."""
@@ -72,10 +73,13 @@ class LogOneMinus:
 
     def at(self, fraction: float) -> float:
         """Value at ``fraction`` of the way in log(1 - x)."""
+        # 1 - (1 - low) need not be low again.
+        if fraction <= 0.0:
+            return self.low
         return self.from_distance(_geometric(1.0 - self.low, 1.0 - self.high, fraction))
 
     def from_distance(self, distance: float) -> float:
-        """The value whose distance to 1 is ``distance``, kept within the bounds."""
+        """Value whose distance to 1 is ``distance``, kept within the bounds."""
         return _between(1.0 - distance, self.low, self.high)
 
     def grid(self) -> tuple[float, ...]:
@@ -133,14 +137,15 @@ Range = Fixed | Numeric | Choice | Tuple
 
 
 def ends(range_: Range) -> tuple[Value, ...]:
-    """The values at both ends (every option's, for a choice): what a rehearsal has to try."""
+    """Values at both ends (every option's, for a choice): what a rehearsal has to try."""
     if isinstance(range_, Fixed):
         return (range_.value,)
     if isinstance(range_, Choice):
         return tuple(value for option in range_.options for value in ends(option))
     if isinstance(range_, Tuple):
         items = [ends(item) for item in range_.items]
-        return tuple(dict.fromkeys((tuple(item[0] for item in items), tuple(item[-1] for item in items))))
+        rows = range(max((len(item) for item in items), default=1))
+        return tuple(dict.fromkeys(tuple(item[min(row, len(item) - 1)] for item in items) for row in rows))
     return tuple(dict.fromkeys((range_.low, range_.high)))
 
 
@@ -150,6 +155,9 @@ def is_fixed(range_: Range) -> bool:
 
 
 def _geometric(low: float, high: float, fraction: float) -> float:
+    # exp(log(x)) need not be x again, and a grid has both ends.
+    if fraction <= 0.0 or fraction >= 1.0:
+        return low if fraction <= 0.0 else high
     return math.exp(math.log(low) + fraction * (math.log(high) - math.log(low)))
 
 

@@ -15,7 +15,7 @@ class Schedule:
 
     name: str = "constant"
     arguments: Mapping[str, Value | tuple[Schedule, ...]] = field(default_factory=dict)
-    every: str = "epoch"  # epoch | step | fraction
+    every: str = "epoch"  # epoch | step | fraction; a nested schedule has its parent's
     watch: str | None = None  # metric that a plateau schedule is told
 
     def to_plain(self) -> dict[str, Any]:
@@ -23,11 +23,13 @@ class Schedule:
         return {self.name: {name: _plain(value) for name, value in self.arguments.items()}}
 
     @staticmethod
-    def from_plain(plain: Mapping[str, Any]) -> Schedule:
-        """The inverse of :meth:`to_plain`."""
+    def from_plain(plain: Mapping[str, Any], every: str = "epoch") -> Schedule:
+        """Inverse of :meth:`to_plain`, which leaves ``every`` to the caller."""
         ((name, arguments),) = plain.items()
         return Schedule(
-            name=name, arguments={key: _argument(key, value) for key, value in arguments.items()}
+            name=name,
+            arguments={key: _argument(key, value, every) for key, value in arguments.items()},
+            every=every,
         )
 
 
@@ -55,7 +57,7 @@ class Setting:
 
     @staticmethod
     def from_json(flat: Mapping[str, Any]) -> Setting:
-        """The inverse of :meth:`to_json`."""
+        """Inverse of :meth:`to_json`."""
         own = {"optimizer", "schedule", "schedule.every", "schedule.watch", "warmup.epochs", "batch_size"}
         arguments: dict[str, Value] = {}
         schedule_arguments: dict[str, Value | tuple[Schedule, ...]] = {}
@@ -65,7 +67,7 @@ class Setting:
                 continue
             if key.startswith("schedule."):
                 name = key.removeprefix("schedule.")
-                schedule_arguments[name] = _argument(name, value)
+                schedule_arguments[name] = _argument(name, value, flat["schedule.every"])
             elif key.startswith("task."):
                 task_arguments[key.removeprefix("task.")] = _tuples(value)
             else:
@@ -95,7 +97,7 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
-def _argument(name: str, value: Any) -> Any:
+def _argument(name: str, value: Any, every: str) -> Any:
     if name == "schedulers":
-        return tuple(Schedule.from_plain(item) for item in value)
+        return tuple(Schedule.from_plain(item, every) for item in value)
     return _tuples(value)

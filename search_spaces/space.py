@@ -19,8 +19,11 @@ class Choose(Protocol):
     """Picks a value for a named range: a number for a numeric one, an option's index for a choice."""
 
     def __call__(self, name: str, range_: Numeric | Choice) -> Value:
-        """The value of the range named ``name`` (unique within the space)."""
+        """Value of the range named ``name`` (unique within the space)."""
         ...
+
+
+_BATCH_SIZE = Fixed(value=32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,7 @@ class OptimizerSpace:
     name: str
     label: str  # unique in the file: the class name, with #2 ... where a class is listed again
     arguments: Mapping[str, Range]
+    default_momentum: float = 0.0  # PyTorch's own, where the file names no momentum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +57,9 @@ class ScheduleSpace:
     """One schedule of the file with a range for each argument named there."""
 
     name: str
-    label: str
+    label: str  # unique in the file; of a nested one: its parent's, its place there, its class
     arguments: Mapping[str, Range | tuple[ScheduleSpace, ...]] = field(default_factory=dict)
-    every: str = "epoch"
+    every: str = "epoch"  # epoch | step | fraction; a nested schedule has its parent's
     watch: str | None = None
     suppresses: tuple[Suppression, ...] = ()
 
@@ -72,7 +76,7 @@ class SearchSpace:
     trials: int  # settings
     schedules: tuple[ScheduleSpace, ...] = (ScheduleSpace(name="constant", label="constant"),)
     task_arguments: Mapping[str, Range] = field(default_factory=dict)
-    batch_size: Range = Fixed(value=32)
+    batch_size: Range = _BATCH_SIZE
     warmup_epochs: int = 0
     seed: int = 0
     seeds: tuple[int, ...] = (0,)
@@ -84,7 +88,7 @@ class SearchSpace:
     device: str = "auto"
 
     def draw(self, choose: Choose) -> Setting:
-        """One setting. ``choose`` is asked in a fixed order: optimizer, schedule, their arguments, the rest."""
+        """One setting. ``choose`` is asked in a fixed order: what to use first, then its arguments."""
         optimizer = self.optimizers[self._alternative("optimizer", len(self.optimizers), choose)]
         schedule = self.schedules[self._alternative("schedule", len(self.schedules), choose)]
         schedule_setting = _draw_schedule(schedule, schedule.label, choose)
@@ -94,7 +98,8 @@ class SearchSpace:
             for name, range_ in optimizer.arguments.items()
             if name not in suppressed
         }
-        if arguments.get("nesterov") and "momentum" not in suppressed and not arguments.get("momentum"):
+        momentum = arguments.get("momentum", optimizer.default_momentum)
+        if arguments.get("nesterov") and "momentum" not in suppressed and not momentum:
             arguments["nesterov"] = False
         return Setting(
             optimizer=optimizer.name,
@@ -137,6 +142,7 @@ def grid_settings(space: SearchSpace) -> Iterator[tuple[dict[str, Value], Settin
         def choose(name: str, range_: Numeric | Choice) -> Value:
             nonlocal depth
             if depth == len(path):
+                values: tuple[Value, ...]
                 values = tuple(range(len(range_.options))) if isinstance(range_, Choice) else range_.grid()
                 path.append((name, values, 0))
             _, values, index = path[depth]

@@ -1,1 +1,4 @@
-"""The store's schema, one alembic revision a change."""
+"""Migrations: the store's revisions, in order; the newest is named here so that it need not be looked up."""
+
+HEAD = "0001"
+"""The revision that this version of the program writes and reads."""

@@ -1,1 +1,1 @@
-"""Revisions."""
+"""One file per revision of the store."""

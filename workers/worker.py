@@ -1,0 +1,125 @@
+"""A worker: carries out the runner's orders on the trials it holds. It knows no database."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from functools import lru_cache
+from time import perf_counter
+from typing import Protocol
+
+import torch
+
+from workers.messages import Admission, Failed, Orders, Outcome, Report, TaskArguments, WorkerSetup
+from workers.population import Population
+from workers.solo import SoloTrials
+from workers.tasks.registry import make_task
+from workers.tasks.task import Data
+
+
+class _Bench(Protocol):
+    """What a population and a set of solo trials have in common."""
+
+    @property
+    def free_slots(self) -> int: ...
+    def admit(self, trial: Admission) -> None: ...
+    def release(self, number: int) -> None: ...
+    def holds(self, number: int) -> bool: ...
+    def advance(self, numbers: Sequence[int]) -> Sequence[Outcome]: ...
+
+
+_Group = tuple[TaskArguments, int, str]
+"""Trials that can share a population: equal task arguments, batch size and optimizer class."""
+
+
+class Worker:
+    """Trials of one worker, grouped into populations."""
+
+    def __init__(self, setup: WorkerSetup) -> None:
+        """Take the setup's thread count for this process."""
+        torch.set_num_threads(setup.threads)
+        self._setup = setup
+        self._benches: dict[_Group, list[_Bench]] = {}
+
+    def carry_out(self, orders: Orders) -> Report:
+        """Release, admit, train one epoch of each trial named, and report.
+
+        What a task raises comes back as :class:`Failed` outcomes: this is the edge where a task's own
+        code runs, and one task error must not end the worker.
+        """
+        began = perf_counter()
+        for number in orders.release:
+            self._release(number)
+        outcomes: list[Outcome] = []
+        for trial in orders.admit:
+            try:
+                self._bench_for(trial).admit(trial)
+            except Exception as error:  # noqa: BLE001 - a task's own code; comes back as data
+                outcomes.append(_failed(trial.number, error))
+        for bench in [bench for benches in self._benches.values() for bench in benches]:
+            held = [number for number in orders.advance if bench.holds(number)]
+            try:
+                outcomes.extend(bench.advance(held))
+            except Exception as error:  # noqa: BLE001 - a task's own code; comes back as data
+                outcomes.extend(_failed(number, error) for number in held)
+                for number in held:
+                    if bench.holds(number):
+                        bench.release(number)
+        return Report(
+            lane=orders.lane,
+            round=orders.round,
+            outcomes=tuple(outcomes),
+            training_seconds=perf_counter() - began,
+        )
+
+    def _release(self, number: int) -> None:
+        """A trial that ended here on its own may be released again by a decision that was under way."""
+        for benches in self._benches.values():
+            for bench in benches:
+                if bench.holds(number):
+                    bench.release(number)
+
+    def _bench_for(self, trial: Admission) -> _Bench:
+        setting = trial.setting
+        group = (tuple(sorted(setting.task_arguments.items())), setting.batch_size, setting.optimizer)
+        benches = self._benches.setdefault(group, [])
+        for bench in benches:
+            if bench.free_slots:
+                return bench
+        benches.append(self._new_bench(trial))
+        return benches[-1]
+
+    def _new_bench(self, trial: Admission) -> _Bench:
+        setup, setting = self._setup, trial.setting
+        arguments = tuple(sorted(setting.task_arguments.items()))
+        task = make_task(setup.task, arguments)
+        data = _data_on_device(setup.task, arguments, setup.device)
+        if setup.execution == "solo":
+            return SoloTrials(
+                task_name=setup.task, task=task, data=data, epochs=setup.epochs, metric=setup.metric
+            )
+        return Population(
+            task_name=setup.task,
+            task=task,
+            data=data,
+            optimizer=setting.optimizer,
+            batch_size=setting.batch_size,
+            epochs=setup.epochs,
+            metric=setup.metric,
+            width=setup.width,
+        )
+
+
+@lru_cache(maxsize=16)
+def _data_on_device(task: str, arguments: TaskArguments, device: str) -> Data:
+    return make_task(task, arguments).data().to(torch.device(device))
+
+
+def _failed(number: int, error: Exception) -> Failed:
+    cause = "oom_gpu" if isinstance(error, torch.cuda.OutOfMemoryError) else "user_error"
+    return Failed(
+        number=number,
+        cause=cause,
+        message=f"{type(error).__name__}: {error}",
+        traceback="".join(traceback.format_exception(error)),
+    )
