@@ -18,6 +18,16 @@ class Schedule:
     every: str = "epoch"  # epoch | step | fraction; a nested schedule has its parent's
     watch: str | None = None  # metric that a plateau schedule is told
 
+    def nested(self) -> tuple[Schedule, ...]:
+        """The schedules that SequentialLR and ChainedScheduler are made of, in order."""
+        return tuple(
+            item
+            for value in self.arguments.values()
+            if isinstance(value, tuple)
+            for item in value
+            if isinstance(item, Schedule)
+        )
+
     def to_plain(self) -> dict[str, Any]:
         """``{"StepLR": {"step_size": 3, ...}}``."""
         return {self.name: {name: _plain(value) for name, value in self.arguments.items()}}

@@ -207,3 +207,41 @@ def _nested_drawn(schedule: Schedule) -> tuple[Schedule, ...]:
         for item in value
         if isinstance(item, Schedule)
     )
+
+
+def dimensions(space: SearchSpace) -> dict[str, Numeric | Choice]:
+    """Every range that :meth:`SearchSpace.draw` may ask for, by name: the axes of the whole space."""
+    found: dict[str, Numeric | Choice] = {}
+    for name, count in (("optimizer", len(space.optimizers)), ("schedule", len(space.schedules))):
+        if count > 1:
+            found[name] = Choice(options=tuple(Fixed(value=index) for index in range(count)))
+    for schedule in space.schedules:
+        _collect_schedule(schedule, schedule.label, found)
+    for optimizer in space.optimizers:
+        for name, range_ in optimizer.arguments.items():
+            _collect(range_, f"{optimizer.label}.{name}", found)
+    _collect(space.batch_size, "batch_size", found)
+    for name, range_ in space.task_arguments.items():
+        _collect(range_, f"task.{name}", found)
+    return found
+
+
+def _collect(range_: Range, name: str, found: dict[str, Numeric | Choice]) -> None:
+    if isinstance(range_, Choice):
+        found[name] = range_
+        for index, option in enumerate(range_.options):
+            _collect(option, f"{name}[{index}]", found)
+    elif isinstance(range_, Tuple):
+        for index, item in enumerate(range_.items):
+            _collect(item, f"{name}.{index}", found)
+    elif not isinstance(range_, Fixed):
+        found[name] = range_
+
+
+def _collect_schedule(space: ScheduleSpace, label: str, found: dict[str, Numeric | Choice]) -> None:
+    for name, range_ in space.arguments.items():
+        if isinstance(range_, tuple):
+            for index, nested in enumerate(range_):
+                _collect_schedule(nested, f"{label}.{index}.{nested.name}", found)
+        else:
+            _collect(range_, f"{label}.{name}", found)

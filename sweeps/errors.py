@@ -61,7 +61,9 @@ class SweepOver(StoreError):
     """The sweep has ended for good."""
 
     def __init__(self, sweep_id: int, state: SweepState) -> None:
-        super().__init__(f"Sweep {sweep_id} is {state}, which is final. Launch its file again for a new sweep.")
+        super().__init__(
+            f"Sweep {sweep_id} is {state}, which is final. Launch its file again for a new sweep."
+        )
         self.sweep_id = sweep_id
         self.state = state
 

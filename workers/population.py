@@ -114,7 +114,7 @@ class Population:
     def weights(self, number: int) -> dict[str, Tensor]:
         """A copy of the weights of trial ``number`` by parameter name."""
         row = self._weights[self._slot_of[number]]
-        parts = row.split([shape.numel() for shape in self._shapes.values()])
+        parts = torch.split(row, [shape.numel() for shape in self._shapes.values()])
         shapes = self._shapes.items()
         return {name: part.view(shape).clone() for (name, shape), part in zip(shapes, parts, strict=True)}
 
@@ -232,7 +232,7 @@ class Population:
         inputs, targets = self._data.validation_inputs, self._data.validation_targets
         sums: dict[str, Tensor] = {}
         for part_inputs, part_targets in zip(
-            inputs.split(EVALUATION_EXAMPLES), targets.split(EVALUATION_EXAMPLES), strict=True
+            torch.split(inputs, EVALUATION_EXAMPLES), torch.split(targets, EVALUATION_EXAMPLES), strict=True
         ):
             # Expanded rather than shared: a product with one shared operand is folded over the rows.
             found = self._metrics(
@@ -247,7 +247,7 @@ class Population:
 
     def _views(self, flat: Tensor) -> dict[str, Tensor]:
         """Views of a (rows, parameters) buffer by parameter name: (rows, *shape) each."""
-        parts = flat.detach().split([shape.numel() for shape in self._shapes.values()], dim=1)
+        parts = torch.split(flat.detach(), [shape.numel() for shape in self._shapes.values()], dim=1)
         shapes = self._shapes.items()
         return {name: part.unflatten(1, shape) for (name, shape), part in zip(shapes, parts, strict=True)}
 

@@ -151,7 +151,7 @@ def _schedule(schedule: Schedule, optimizer: Optimizer, horizon: Horizon, functi
     arguments: dict[str, Any] = {}
     for name, value in schedule.arguments.items():
         if name == "schedulers":
-            arguments[name] = [_schedule(item, optimizer, horizon, functions) for item in value]  # type: ignore[union-attr]
+            arguments[name] = [_schedule(item, optimizer, horizon, functions) for item in schedule.nested()]
         elif name == "lr_lambda":
             arguments[name] = functions[str(value)]
         else:

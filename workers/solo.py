@@ -125,7 +125,7 @@ class SoloTrial:
         inputs, targets = self._data.validation_inputs, self._data.validation_targets
         sums: dict[str, float] = {}
         for part_inputs, part_targets in zip(
-            inputs.split(EVALUATION_EXAMPLES), targets.split(EVALUATION_EXAMPLES), strict=True
+            torch.split(inputs, EVALUATION_EXAMPLES), torch.split(targets, EVALUATION_EXAMPLES), strict=True
         ):
             for name, value in self._task.metrics(self.model(part_inputs), part_targets).items():
                 sums[name] = sums.get(name, 0.0) + float(value) * (len(part_inputs) / len(inputs))

@@ -45,15 +45,21 @@ class Coefficients:
 class UpdateRule(Protocol):
     """One formula over rows."""
 
-    state: tuple[str, ...]
-    """Names of the (rows, parameters) buffers it keeps, all starting at zero."""
+    @property
+    def state(self) -> tuple[str, ...]:
+        """Names of the (rows, parameters) buffers it keeps, all starting at zero."""
+        ...
 
     def coefficients(self, rows: Sequence[RowNumbers], like: Tensor) -> Coefficients:
         """Columns for one epoch of these rows, in ``like``'s dtype and device."""
         ...
 
     def apply(
-        self, weights: Tensor, gradients: Tensor, state: Mapping[str, Tensor], now: Mapping[str, Tensor],
+        self,
+        weights: Tensor,
+        gradients: Tensor,
+        state: Mapping[str, Tensor],
+        now: Mapping[str, Tensor],
         parts: frozenset[str],
     ) -> None:
         """One update in place. ``weights``, ``gradients``, states: (rows, parameters); ``now``: (rows, 1)."""
@@ -98,7 +104,11 @@ class SGDRule:
         )
 
     def apply(
-        self, weights: Tensor, gradients: Tensor, state: Mapping[str, Tensor], now: Mapping[str, Tensor],
+        self,
+        weights: Tensor,
+        gradients: Tensor,
+        state: Mapping[str, Tensor],
+        now: Mapping[str, Tensor],
         parts: frozenset[str],
     ) -> None:
         """A part that no row needs is left out: for the others it would add an exact zero."""
@@ -121,7 +131,7 @@ class SGDRule:
 
 
 class AdamRule:
-    """torch.optim.Adam and AdamW (Kingma and Ba 2014; Loshchilov and Hutter 2017), amsgrad and maximize too."""
+    """torch.optim.Adam and AdamW (Kingma and Ba 2014; Loshchilov and Hutter 2017), amsgrad too."""
 
     state = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 
@@ -163,7 +173,11 @@ class AdamRule:
         )
 
     def apply(
-        self, weights: Tensor, gradients: Tensor, state: Mapping[str, Tensor], now: Mapping[str, Tensor],
+        self,
+        weights: Tensor,
+        gradients: Tensor,
+        state: Mapping[str, Tensor],
+        now: Mapping[str, Tensor],
         parts: frozenset[str],
     ) -> None:
         """As torch.optim's single-tensor Adam, operation by operation."""

@@ -5,4 +5,5 @@ from alembic import context
 from sweeps.tables import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
-context.run_migrations()
+with context.begin_transaction():
+    context.run_migrations()

@@ -20,9 +20,7 @@ class DigitsMLP:
 
     def model(self) -> nn.Module:
         """MLP 64-64-64-10 with PyTorch's default initialisation."""
-        return nn.Sequential(
-            nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)
-        )
+        return nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
 
     def data(self) -> Data:
         """1,437 images to train, the other 360 to validate, pixels in [0, 1]."""

@@ -46,9 +46,9 @@ def _json() -> sa.JSON:
     return sa.JSON(none_as_null=True)
 
 
-def _sweep_id(table: str, *, primary_key: bool = False) -> sa.Column[int]:
+def _sweep_id(table: str) -> sa.Column[int]:
     to_sweeps = sa.ForeignKey("sweeps.id", name=f"fk_{table}_sweeps", ondelete="CASCADE")
-    return sa.Column("sweep_id", sa.Integer, to_sweeps, primary_key=primary_key, nullable=False)
+    return sa.Column("sweep_id", sa.Integer, to_sweeps, nullable=False)
 
 
 def _create_sweeps() -> None:
@@ -147,7 +147,7 @@ def _create_measurements() -> None:
 def _create_what_hangs_on_sweeps() -> None:
     op.create_table(
         "proposals",
-        _sweep_id("proposals", primary_key=True),
+        _sweep_id("proposals"),
         sa.Column("index", sa.Integer, nullable=False),
         sa.Column("parameters", _json(), nullable=False),
         sa.Column("attributes", _json(), nullable=False),
@@ -166,7 +166,7 @@ def _create_what_hangs_on_sweeps() -> None:
     op.create_index("ix_requests_sweep_id", "requests", ["sweep_id"])
     op.create_table(
         "publications",
-        _sweep_id("publications", primary_key=True),
+        _sweep_id("publications"),
         sa.Column("number", sa.Integer, nullable=False),
         sa.Column("run_id", sa.Text, nullable=False),
         sa.Column("epochs", sa.Integer, nullable=False),

@@ -1,0 +1,103 @@
+"""A sweep file's preview: what it would train, what that would cost, and a picture of its schedules."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from time import perf_counter
+
+from rich.console import Console
+from rich.table import Table
+
+from dashboards.live_view import describe, duration, short
+from search_spaces.ranges import Choice, Numeric, Value
+from search_spaces.settings import Setting
+from search_spaces.space import SearchSpace
+from workers.messages import Admission, Orders, WorkerSetup
+from workers.schedule_table import Horizon, schedule_path
+from workers.tasks.registry import TASKS, make_task
+from workers.worker import Worker
+
+CALIBRATION_WIDTH = 16
+PICTURE_COLUMNS = 60
+_BARS = " ▁▂▃▄▅▆▇█"
+
+
+def print_preview(console: Console, space: SearchSpace) -> None:
+    """Print counts, a measured estimate of the cost, and each schedule at the middle of its ranges."""
+    trials = space.trials * len(space.seeds)
+    epochs = trials * space.epochs
+    console.print(
+        f"{space.name}: {space.trials} settings x {len(space.seeds)} seeds = {trials} trials, "
+        f"at most {epochs} epochs of {space.task}"
+    )
+    seconds = _seconds_per_trial_epoch(space)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    console.print(
+        f"cost without pruning: about {duration(epochs * seconds)} of one core, "
+        f"{duration(epochs * seconds / cores)} on the {cores} cores here "
+        f"({1000 * seconds:.1f} ms a trial-epoch, measured just now)"
+    )
+    table = Table(title="learning rate over training", title_justify="left", box=None, pad_edge=False)
+    for name in ("schedule", "rate by epoch", "first", "peak", "last"):
+        table.add_column(
+            name, no_wrap=True, justify="left" if name in ("schedule", "rate by epoch") else "right"
+        )
+    for label, setting in _middles(space):
+        rates = _rates(space, setting)
+        table.add_row(label, sparkline(rates), short(rates[0]), short(max(rates)), short(rates[-1]))
+    console.print(table)
+    console.print(f"for example: {describe(next(iter(_middles(space)))[1].to_json())}")
+
+
+def sparkline(values: Sequence[float], columns: int = PICTURE_COLUMNS) -> str:
+    """Values as bars from zero to their largest, at most ``columns`` of them."""
+    count = min(columns, len(values))
+    picked = [values[index * len(values) // count] for index in range(count)]
+    largest = max(picked) or 1.0
+    return "".join(_BARS[round(value / largest * (len(_BARS) - 1))] for value in picked)
+
+
+def _middles(space: SearchSpace) -> Iterator[tuple[str, Setting]]:
+    """Each schedule with the first optimizer, every range at its middle."""
+    for index, schedule in enumerate(space.schedules):
+
+        def middle(name: str, range_: Numeric | Choice, index: int = index) -> Value:
+            if name == "schedule":
+                return index
+            return 0 if name == "optimizer" else range_.at(0.5)
+
+        yield schedule.label, space.draw(middle)
+
+
+def _rates(space: SearchSpace, setting: Setting) -> list[float]:
+    """The learning rate of every update, as far as it is known before training."""
+    task = make_task(space.task, tuple(sorted(setting.task_arguments.items())))
+    horizon = Horizon(
+        epochs=space.epochs,
+        updates_per_epoch=task.data().updates_per_epoch(setting.batch_size),
+        warmup_epochs=setting.warmup_epochs,
+    )
+    path = schedule_path(setting, horizon, TASKS[space.task].functions)
+    return [rate for epoch in range(1, space.epochs + 1) for rate in path.rates(epoch)[0].tolist()]
+
+
+def _seconds_per_trial_epoch(space: SearchSpace) -> float:
+    """Measured: one stacked epoch of settings from the middle of the space, on one thread, after a warm one."""
+    _, setting = next(iter(_middles(space)))
+    width = min(CALIBRATION_WIDTH, space.concurrency)
+    worker = Worker(
+        WorkerSetup(
+            task=space.task,
+            metric=space.metric.name,
+            epochs=max(2, space.epochs),
+            execution="solo" if space.execution == "solo" else "stacked",
+            width=width,
+        )
+    )
+    numbers = tuple(range(width))
+    admit = tuple(Admission(number=number, seed=space.seeds[0], setting=setting) for number in numbers)
+    worker.carry_out(Orders(lane=0, round=1, admit=admit, advance=numbers))
+    began = perf_counter()
+    worker.carry_out(Orders(lane=0, round=2, advance=numbers))
+    return (perf_counter() - began) / width

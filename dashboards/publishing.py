@@ -1,0 +1,83 @@
+"""Publishing as the command line sees it: a process beside the sweep that can be started, drained and killed.
+
+MLflow is loaded in that process only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from typing import IO
+
+from sweeps.home import Home
+
+DRAIN_SECONDS = 300.0
+
+
+class Publisher:
+    """The publishing process of one sweep."""
+
+    def __init__(self, process: subprocess.Popen[str], errors: IO[str]) -> None:
+        """``errors`` is the file that takes the process's stderr."""
+        self._process = process
+        self._errors = errors
+
+    @staticmethod
+    def start(home: Home, sweep_id: int, *, follow: bool = True) -> Publisher:
+        """Start publishing; with ``follow`` until the sweep has ended and everything is published.
+
+        The database's URL travels in the environment: a command line is visible to every user.
+        """
+        errors = tempfile.TemporaryFile(mode="w+", encoding="utf-8")  # noqa: SIM115 - lives as long as the process
+        command = [sys.executable, "-m", "dashboards.publish", "--sweep", str(sweep_id)]
+        command += ["--artifacts", str(home.artifacts)] + ["--follow"] * follow
+        environment = {**os.environ, "RAVINE_DATABASE": home.database, "MLFLOW_TRACKING_URI": home.tracking}
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,  # Ctrl-C is for the runner; publishing ends when the sweep does
+        )
+        return Publisher(process, errors)
+
+    def drain(self) -> str | None:
+        """Wait until everything is published; a sentence where that failed, else None."""
+        try:
+            output, _ = self._process.communicate(timeout=DRAIN_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return f"publishing took longer than {DRAIN_SECONDS:.0f} s"
+        if self._process.returncode == 0 and _is_complete(output):
+            return None
+        self._errors.seek(0)
+        lines = [line for line in self._errors.read().splitlines() if line.strip()]
+        return lines[-1] if lines else f"the publishing process ended with code {self._process.returncode}"
+
+    def kill(self) -> None:
+        """End publishing at once; what is missing is published the next time."""
+        self._process.kill()
+        self._process.wait()
+
+
+def delete_published(home: Home, store_identity: str, sweep_id: int) -> str | None:
+    """Mark a deleted sweep's MLflow runs deleted; a sentence where that failed, else None."""
+    if home.tracking.startswith("sqlite:///") and not os.path.exists(home.tracking[len("sqlite:///") :]):
+        return None
+    from dashboards.tracking import TrackingUnavailable, delete_runs
+
+    try:
+        delete_runs(store_identity, sweep_id, home.tracking)
+    except TrackingUnavailable as error:
+        return str(error)
+    return None
+
+
+def _is_complete(output: str) -> bool:
+    lines = output.strip().splitlines()
+    return bool(lines) and bool(json.loads(lines[-1]).get("complete"))

@@ -1,0 +1,177 @@
+"""The end of a sweep, told to a person: the five best, how momentum and learning rate mattered, what next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dashboards.convergence import best_band
+from dashboards.live_view import describe, duration, short
+from search_spaces.catalogue import Catalogue
+from sweeps.records import SweepRow, SweepState, TrialRow, TrialState
+
+
+def print_summary(
+    console: Console, sweep: SweepRow, trials: Sequence[TrialRow], best: Sequence[TrialRow], seconds: float
+) -> None:
+    """Print the summary of an ended or interrupted sweep."""
+    counts = {state: sum(trial.state is state for trial in trials) for state in TrialState}
+    told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    console.print(
+        f"\nsweep {sweep.id} ({sweep.name}) {sweep.state} after {duration(seconds)}: {told}", highlight=False
+    )
+    if best:
+        console.print(best_table(sweep, best))
+    for name, label in (("lr", "learning rate"), ("momentum", "momentum")):
+        line = how_it_mattered(sweep, trials, name, label)
+        if line:
+            console.print(line, highlight=False, soft_wrap=True)
+    failures = [trial for trial in trials if trial.state is TrialState.failed and trial.detail]
+    if failures and failures[0].detail is not None:
+        console.print(
+            f"first failure, trial {failures[0].number}: {failures[0].detail['message']}",
+            highlight=False,
+            markup=False,
+        )
+    console.print(f"next: {' | '.join(next_commands(sweep))}", highlight=False, soft_wrap=True, markup=False)
+
+
+def best_table(sweep: SweepRow, best: Sequence[TrialRow]) -> Table:
+    """The best trials with the settings that vary."""
+    columns = [name for name in sweep.columns if len({short(t.setting.get(name)) for t in best}) > 1]
+    schedules = len({trial.schedule for trial in best}) > 1
+    optimizers = len({trial.optimizer for trial in best}) > 1
+    table = Table(
+        title=f"best by {sweep.metric} ({sweep.goal})", title_justify="left", box=None, pad_edge=False
+    )
+    heads = ["trial", sweep.metric]
+    heads += ["optimizer"] * optimizers + ["schedule"] * schedules
+    for name in heads + columns:
+        table.add_column(name, justify="left" if name in ("optimizer", "schedule") else "right", no_wrap=True)
+    for trial in best:
+        cells = [str(trial.number), f"{trial.value:.5f}" if trial.value is not None else ""]
+        cells += [trial.optimizer] * optimizers + [trial.schedule] * schedules
+        table.add_row(*cells, *(short(trial.setting.get(name)) for name in columns))
+    return table
+
+
+def how_it_mattered(sweep: SweepRow, trials: Sequence[TrialRow], name: str, label: str) -> str | None:
+    """One line on one setting: the band with the best median, against all other finished trials."""
+    finished = [
+        (float(value), trial.value)
+        for trial in trials
+        if trial.state is TrialState.finished and trial.value is not None
+        if (value := trial.setting.get(name)) is not None
+    ]
+    band = best_band([value for value, _ in finished], [result for _, result in finished], goal=sweep.goal)
+    if band is None:
+        return None
+    return (
+        f"{label}: best from {short(band.low)} to {short(band.high)}: median {sweep.metric} "
+        f"{band.median_inside:.4g} there ({band.trials} trials), {band.median_outside:.4g} elsewhere"
+    )
+
+
+def next_commands(sweep: SweepRow) -> list[str]:
+    """What a person may want to type now."""
+    if sweep.state in (SweepState.waiting, SweepState.running):
+        return [f"ravine resume {sweep.id}", f"ravine show {sweep.id}", f"ravine stop {sweep.id}"]
+    return [
+        f"ravine trials {sweep.id}",
+        f"ravine curves {sweep.id} --format csv > curves.csv",
+        "ravine dashboard",
+    ]
+
+
+def sweeps_table(sweeps: Sequence[SweepRow], counts: Mapping[int, Mapping[TrialState, int]]) -> Table:
+    """All sweeps, a line each."""
+    table = Table(box=None, pad_edge=False)
+    for name in (
+        "id",
+        "name",
+        "state",
+        "task",
+        "settings",
+        "finished",
+        "pruned",
+        "diverged",
+        "failed",
+        "open",
+    ):
+        table.add_column(name, justify="left" if name in ("name", "state", "task") else "right", no_wrap=True)
+    table.add_column("created (UTC)", no_wrap=True)
+    for sweep in sweeps:
+        of_sweep = counts.get(sweep.id, {})
+        ended = [of_sweep.get(TrialState(name), 0) for name in ("finished", "pruned", "diverged", "failed")]
+        still_open = of_sweep.get(TrialState.waiting, 0) + of_sweep.get(TrialState.running, 0)
+        table.add_row(
+            str(sweep.id),
+            sweep.name,
+            str(sweep.state),
+            sweep.task,
+            str(sweep.trials),
+            *(str(count) for count in ended),
+            str(still_open),
+            sweep.created_at[:19].replace("T", " "),
+        )
+    return table
+
+
+def sweep_table(
+    sweep: SweepRow, counts: Mapping[TrialState, int], epochs_done: int, best: Sequence[TrialRow]
+) -> Table:
+    """One sweep, a fact a line."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    facts: dict[str, str] = {
+        "sweep": f"{sweep.id} ({sweep.name})",
+        "state": str(sweep.state),
+        "task": f"{sweep.task}, {sweep.goal} {sweep.metric}",
+        "search": f"{sweep.trials} settings by {sweep.spec.get('sampler')}, pruner {sweep.spec.get('pruner')}, "
+        f"{sweep.spec.get('concurrency')} trials at a time, seed {sweep.seed}",
+        "trials": ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "none yet",
+        "epochs": f"{epochs_done} trained, at most {sweep.epochs} a trial; {sweep.rounds_done} rounds stored",
+        "created": sweep.created_at,
+        "started": sweep.started_at or "",
+        "ended": sweep.ended_at or "",
+    }
+    if sweep.plan:
+        facts["trained as"] = ", ".join(f"{name} {value}" for name, value in sweep.plan.items())
+    if sweep.owner is not None:
+        facts["run by"] = f"process {sweep.owner.pid} on {sweep.owner.host}"
+    if sweep.error:
+        facts["error"] = sweep.error
+    for trial in best[:1]:
+        facts["best"] = f"{sweep.metric} {trial.value}, trial {trial.number}: {describe(trial.setting)}"
+    for name, fact in facts.items():
+        if fact:
+            table.add_row(name, Text(fact))
+    return table
+
+
+def trials_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Trials, a line each; columns that no trial fills are left out."""
+    shown = [name for name in columns if any(row[name] is not None for row in rows)] or list(columns)
+    table = Table(box=None, pad_edge=False)
+    for name in shown:
+        left = name in ("state", "optimizer", "schedule")
+        table.add_column(name, justify="left" if left else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(short(row[name]) for name in shown))
+    return table
+
+
+def tasks_table(catalogue: Catalogue) -> Table:
+    """The registered tasks with their arguments and metrics."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("task", "what it is", "metrics", "task_args"):
+        table.add_column(name)
+    for task in catalogue.tasks.values():
+        arguments = ", ".join(f"{name}={argument.default}" for name, argument in task.arguments.items())
+        table.add_row(task.name, task.summary, ", ".join(("train_loss", *task.metrics)), arguments)
+    return table

@@ -1,0 +1,208 @@
+"""Sweep files: YAML or JSON text in, a checked :class:`SearchSpace` or every mistake at once out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from search_spaces.catalogue import Catalogue
+from search_spaces.classes import check_nesterov, read_optimizers, read_schedules
+from search_spaces.errors import Findings
+from search_spaces.fields import (
+    LARGEST_WHOLE,
+    Scope,
+    refuse_unknown,
+    shown,
+    wanted_whole,
+    whole,
+    word,
+)
+from search_spaces.nodes import Scalar, Table, read_nodes
+from search_spaces.parts import (
+    WANTED_METRIC,
+    read_batch_size,
+    read_metric,
+    read_name,
+    read_pruner,
+    read_seeds,
+    read_task,
+    read_task_arguments,
+    read_warmup,
+)
+from search_spaces.space import OptimizerSpace, ScheduleSpace, SearchSpace
+
+REQUIRED = ("task", "metric", "epochs", "optimizer", "trials")
+FIELDS = (
+    "name",
+    "task",
+    "task_args",
+    "metric",
+    "epochs",
+    "batch_size",
+    "optimizer",
+    "schedule",
+    "warmup",
+    "seed",
+    "seeds",
+    "trials",
+    "concurrency",
+    "sampler",
+    "pruner",
+    "order",
+    "execution",
+    "device",
+)
+SAMPLERS = ("tpe", "random", "qmc", "grid", "gp")
+
+_BOUNDS = {
+    "trials": (1, 1_000_000),
+    "epochs": (1, 1_000_000),
+    "concurrency": (1, 100_000),
+    "seed": (0, LARGEST_WHOLE),
+}
+_WANTED = {
+    "task": "the name of a task",
+    "metric": WANTED_METRIC,
+    "epochs": wanted_whole(_BOUNDS["epochs"]),
+    "optimizer": "one class with its arguments, or a list of them",
+    "trials": wanted_whole(_BOUNDS["trials"]),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overrides:
+    """What the command line says instead of the file."""
+
+    trials: int | None = None
+    epochs: int | None = None
+    seed: int | None = None
+
+    def of(self, field: str) -> int | None:
+        """Value for ``field``, if it has one here."""
+        return {"trials": self.trials, "epochs": self.epochs, "seed": self.seed}.get(field)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedSpace:
+    """A sweep file that is right, with what a later check needs to point into it.
+
+    ``lines`` has the line of each field by its dotted name: ``epochs``, ``metric.name``,
+    ``task_args.condition``, ``optimizer.SGD``, ``optimizer.SGD#2.lr``, ``schedule.StepLR.gamma`` and, for
+    the parts of a SequentialLR, ``schedule.SequentialLR.0.StepLR.gamma``: the labels are those of the space.
+    """
+
+    space: SearchSpace
+    lines: Mapping[str, int]
+    notes: tuple[str, ...] = ()  # for people: what was accepted and has no effect
+
+    def line_of(self, label: str, argument: str | None = None) -> int:
+        """Line of an argument of the optimizer or schedule labelled so, or ``task`` and a task argument.
+
+        The nearest line above it where the file does not name it; 1 where there is none.
+        """
+        path = (label if argument is None else f"{label}.{argument}").partition("[")[0]
+        task = path.replace("task.", "task_args.", 1) if path.startswith("task.") else path
+        for dotted in (task, f"optimizer.{path}", f"schedule.{path}"):
+            if dotted in self.lines:
+                return self.lines[dotted]
+        above = path.rpartition(".")[0]
+        return self.line_of(above) if above else 1
+
+
+def load_space(
+    text: str,
+    *,
+    source: str,
+    stem: str,
+    catalogue: Catalogue,
+    overrides: Overrides = Overrides(),
+) -> LoadedSpace:
+    """The search space that ``text`` describes, with ``overrides`` in place of the file's own values.
+
+    ``source`` is the file's name for messages, ``stem`` the sweep's name where the file gives none.
+    Raises SpaceErrors with every mistake of the file at once.
+    """
+    findings = Findings()
+    root = read_nodes(text, findings)
+    if isinstance(root, Table):
+        space = _read(root, stem, catalogue, overrides, findings)
+        findings.raise_if_any(source)
+        return LoadedSpace(space=space, lines=findings.lines, notes=tuple(findings.notes))
+    if root is not None:
+        got = "an empty file" if isinstance(root, Scalar) and root.value is None else f"got {shown(root)}"
+        findings.problem(root.line, "file", got, f"a sweep: {', '.join(REQUIRED)} ...")
+    findings.raise_if_any(source)
+    raise AssertionError("no nodes and no problem")
+
+
+def _read(
+    root: Table, stem: str, catalogue: Catalogue, overrides: Overrides, findings: Findings
+) -> SearchSpace:
+    """Read every field, so that all mistakes are found; what is wrong has a stand-in in the result."""
+    findings.lines.update({entry.key: entry.line for entry in root.entries})
+    refuse_unknown(root.entries, "", "field", FIELDS, findings)
+    for name in REQUIRED:
+        if root.find(name) is None and overrides.of(name) is None:
+            findings.problem(root.line, name, "missing", _WANTED[name])
+    task = read_task(root, catalogue, findings)
+    sampler = _word(root, "sampler", SAMPLERS, "tpe", findings)
+    scope = Scope(
+        findings=findings,
+        metrics=None if task is None else ("train_loss", *task.metrics),
+        functions=None if task is None else task.functions,
+        grid=sampler == "grid",
+    )
+    trials = _whole(root, "trials", overrides, findings) or 1
+    epochs = _whole(root, "epochs", overrides, findings)
+    optimizers, schedules = _classes(root, catalogue, scope)
+    return SearchSpace(
+        name=read_name(root, stem, findings),
+        task="" if task is None else task.name,
+        task_arguments=read_task_arguments(root, task, scope),
+        metric=read_metric(root, scope),
+        epochs=epochs or 1,
+        optimizers=optimizers,
+        trials=trials,
+        schedules=schedules,
+        batch_size=read_batch_size(root, scope),
+        warmup_epochs=read_warmup(root, epochs, findings),
+        seed=_whole(root, "seed", overrides, findings) or 0,
+        seeds=read_seeds(root, findings),
+        concurrency=_whole(root, "concurrency", overrides, findings) or max(1, min(64, trials // 8)),
+        sampler=sampler,
+        pruner=read_pruner(root, findings),
+        order=_word(root, "order", ("rounds", "arrival"), "rounds", findings),
+        execution=_word(root, "execution", ("auto", "stacked", "solo"), "auto", findings),
+        device=_word(root, "device", ("auto", "cpu", "cuda"), "auto", findings),
+    )
+
+
+def _whole(root: Table, field: str, overrides: Overrides, findings: Findings) -> int | None:
+    override, bounds = overrides.of(field), _BOUNDS[field]
+    if override is None:
+        entry = root.find(field)
+        return None if entry is None else whole(entry.node, field, bounds, findings)
+    if bounds[0] <= override <= bounds[1]:
+        return override
+    findings.problem(None, f"--{field}", f"got {override}", wanted_whole(bounds))
+    return None
+
+
+def _word(root: Table, field: str, known: tuple[str, ...], default: str, findings: Findings) -> str:
+    entry = root.find(field)
+    return default if entry is None else word(entry.node, field, known, findings) or default
+
+
+def _classes(
+    root: Table, catalogue: Catalogue, scope: Scope
+) -> tuple[tuple[OptimizerSpace, ...], tuple[ScheduleSpace, ...]]:
+    optimizer, schedule = root.find("optimizer"), root.find("schedule")
+    optimizers: tuple[OptimizerSpace, ...] | None = None
+    schedules: tuple[ScheduleSpace, ...] | None = (ScheduleSpace(name="constant", label="constant"),)
+    if optimizer is not None:
+        optimizers = read_optimizers(optimizer.node, catalogue.optimizers, scope)
+    if schedule is not None:
+        schedules = read_schedules(schedule.node, catalogue.schedules, scope)
+    if optimizers is not None and schedules is not None:
+        check_nesterov(optimizers, schedules, catalogue.optimizers, scope.findings)
+    return optimizers or (), schedules or ()

@@ -1,0 +1,39 @@
+"""Where things are: the home folder, the store's URL and MLflow's, worked out once at the entry point."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Home:
+    """Resolved places of one invocation."""
+
+    folder: Path
+    database: str  # SQLAlchemy URL of the store
+    tracking: str  # MLflow's tracking URI
+
+    @property
+    def artifacts(self) -> Path:
+        """Folder of MLflow's artifacts."""
+        return self.folder / "artifacts"
+
+
+def resolve_home(
+    *,
+    home: Path | None,
+    database: str | None,
+    tracking: str | None,
+    environment: Mapping[str, str],
+    working_directory: Path,
+) -> Home:
+    """``--home``, else ``$RAVINE_HOME``, else ``.ravine/`` in the working directory; URLs default to files in it."""
+    named = home or (Path(environment["RAVINE_HOME"]) if environment.get("RAVINE_HOME") else None)
+    folder = (working_directory / (named or ".ravine")).absolute()
+    return Home(
+        folder=folder,
+        database=database or environment.get("RAVINE_DATABASE") or f"sqlite:///{folder / 'ravine.db'}",
+        tracking=tracking or environment.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}",
+    )

@@ -1,0 +1,210 @@
+"""Launching: from a sweep file to a stored sweep, and from a stored sweep to a run of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import time
+from typing import Any
+
+from search_spaces.errors import Problem, SpaceErrors
+from search_spaces.files import LoadedSpace, Overrides, load_space
+from search_spaces.nodes import LARGEST_TEXT
+from search_spaces.space import SearchSpace
+from sweeps.errors import RavineError
+from sweeps.processes import current_owner
+from sweeps.pruning import make_pruner
+from sweeps.records import NewSweep, SweepRow, SweepState
+from sweeps.runner import run_sweep
+from sweeps.session import Observer, SweepRun
+from sweeps.store import Store
+from workers.messages import WorkerSetup
+from workers.pool import Pool
+
+MAXIMUM_WIDTH = 128
+ROWS_WORTH_A_WORKER = 4
+LONGEST_READ = 64 * LARGEST_TEXT  # enough to say how long a file is that is too long
+
+
+class BadInput(RavineError):
+    """Something typed or configured wrongly; nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """Where a sweep trains."""
+
+    workers: int
+    threads: int  # of each worker
+    ray: str  # local | none | an address
+
+
+def read_sweep_file(path: Path, overrides: Overrides) -> tuple[str, LoadedSpace]:
+    """The file's text and its checked search space. Raises BadInput and SpaceErrors, all problems at once."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(LONGEST_READ)
+        text = content.decode("utf-8")
+    except FileNotFoundError as error:
+        raise BadInput(f"There is no file {path}. Ready-made ones are in search_spaces/library/.") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(
+            f"{path} is not UTF-8 text (byte {error.start}): a sweep file is YAML or JSON."
+        ) from error
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}.") from error
+    return text, checked_space(text, path.name, path.stem, overrides)
+
+
+def checked_space(text: str, source: str, stem: str, overrides: Overrides) -> LoadedSpace:
+    """A sweep file's text as a search space that PyTorch has rehearsed. Raises SpaceErrors."""
+    from workers.rehearsal import rehearse
+    from workers.torch_catalogue import torch_catalogue
+
+    loaded = load_space(text, source=source, stem=stem, catalogue=torch_catalogue(), overrides=overrides)
+    problems = [
+        Problem(
+            line=loaded.line_of(refusal.label, refusal.argument),
+            field=refusal.label if refusal.argument is None else f"{refusal.label}.{refusal.argument}",
+            got=f"{refusal.got} is refused: {refusal.reason}",
+            wanted="what can be trained",
+        )
+        for refusal in rehearse(loaded.space)
+    ]
+    try:
+        make_pruner(loaded.space.pruner, loaded.space.epochs)
+    except ValueError as error:
+        problems.append(
+            Problem(
+                line=loaded.line_of("pruner", None),
+                field="pruner",
+                got=f"{dict(loaded.space.pruner.arguments)} is refused: {error}",
+                wanted="Optuna's own arguments",
+            )
+        )
+    if problems:
+        raise SpaceErrors(source, tuple(problems))
+    return loaded
+
+
+def create_sweep(store: Store, text: str, stem: str, overrides: Overrides, space: SearchSpace) -> int:
+    """Store a new sweep, waiting to be run; returns its id."""
+    spec: Mapping[str, Any] = {
+        "source": text,
+        "stem": stem,
+        "overrides": asdict(overrides),
+        "sampler": space.sampler,
+        "pruner": space.pruner.name,
+        "concurrency": space.concurrency,
+    }
+    return store.create_sweep(
+        NewSweep(
+            name=space.name,
+            task=space.task,
+            metric=space.metric.name,
+            goal=space.metric.goal,
+            seed=space.seed,
+            epochs=space.epochs,
+            trials=space.trials,
+            spec=spec,
+            columns=space.columns(),
+        )
+    )
+
+
+def stored_space(sweep: SweepRow) -> SearchSpace:
+    """The search space of a stored sweep, read from its file's text again."""
+    spec = sweep.spec
+    loaded = checked_space(spec["source"], f"sweep {sweep.id}", spec["stem"], Overrides(**spec["overrides"]))
+    return loaded.space
+
+
+def share_out(space: SearchSpace, *, workers: int | None, ray: str, cores: int, devices: int) -> Resources:
+    """Workers and the threads of each, so that workers do not fight over cores.
+
+    By default a worker per GPU, else per core, but none with fewer than :data:`ROWS_WORTH_A_WORKER` rows.
+    """
+    if ray == "none":
+        return Resources(workers=1, threads=cores, ray=ray)
+    worth = max(1, space.concurrency // ROWS_WORTH_A_WORKER)
+    count = workers if workers is not None else min(worth, devices or cores)
+    return Resources(workers=count, threads=max(1, cores // count), ray=ray)
+
+
+def run_stored_sweep(
+    store: Store,
+    sweep: SweepRow,
+    space: SearchSpace,
+    *,
+    workers: int | None,
+    ray: str,
+    observer: Observer,
+    interrupted: Callable[[], bool],
+) -> SweepState:
+    """Run a stored sweep from wherever it stands. Raises what :func:`sweeps.runner.run_sweep` raises."""
+    import torch
+
+    from workers.torch_catalogue import torch_catalogue
+
+    plan = sweep.plan or _execution_plan(space)
+    resources = share_out(
+        space,
+        workers=workers,
+        ray=ray,
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        devices=torch.cuda.device_count() if plan["device"] == "cuda" else 0,
+    )
+    setup = WorkerSetup(
+        task=space.task,
+        metric=space.metric.name,
+        epochs=space.epochs,
+        execution=plan["execution"],
+        device=plan["device"],
+        threads=resources.threads,
+        width=min(MAXIMUM_WIDTH, -(-space.concurrency // resources.workers)),
+    )
+    run = SweepRun(
+        store=store,
+        sweep_id=sweep.id,
+        space=space,
+        catalogue=torch_catalogue(),
+        plan={**plan, "threads": resources.threads, "workers": resources.workers, "width": setup.width},
+        observer=observer,
+        interrupted=interrupted,
+        now=time,
+    )
+    return run_sweep(run, current_owner(), lambda: start_pool(setup, resources))
+
+
+def start_pool(setup: WorkerSetup, resources: Resources) -> Pool:
+    """Workers in this process (``none``) or on Ray. Raises PoolUnavailable."""
+    if resources.ray == "none":
+        from workers.in_process_pool import InProcessPool
+
+        return InProcessPool(setup)
+    from workers.ray_pool import RayPool
+
+    address = None if resources.ray == "local" else resources.ray
+    return RayPool(setup, resources.workers, address)
+
+
+def _execution_plan(space: SearchSpace) -> dict[str, Any]:
+    """What may change bits: decided once per sweep, stored with it, and reused when it is resumed."""
+    import torch
+
+    from workers.torch_catalogue import torch_catalogue
+
+    optimizers = torch_catalogue().optimizers
+    stackable = all(optimizers[optimizer.name].stacked for optimizer in space.optimizers)
+    execution = space.execution if space.execution != "auto" else "stacked" if stackable else "solo"
+    device = space.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return {
+        "execution": execution,
+        "device": device,
+        "torch": torch.__version__,
+        "processor": torch.backends.cpu.get_cpu_capability(),
+    }

@@ -1,0 +1,421 @@
+"""The ledger: what the runner knows of its sweep, folded from stored facts and extended by each decision.
+
+Reports go in, a :class:`~sweeps.records.RoundRecord` comes out. The ledger writes nothing and sends nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from search_spaces.catalogue import Catalogue
+from search_spaces.space import SearchSpace
+from sweeps.plan import ROUNDS_IN_FLIGHT, Budget, Place, settings_to_propose
+from sweeps.proposals import Asked, Proposals, Told
+from sweeps.records import (
+    OPEN_STATES,
+    Measurement,
+    NewTrial,
+    Proposal,
+    RoundRecord,
+    TrialProgress,
+    TrialRow,
+    TrialState,
+)
+from workers.messages import Diverged, Failed, Measured, Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenTrial:
+    """A trial that has not ended."""
+
+    row: NewTrial
+    place: Place
+    epochs_done: int = 0
+    value: float | None = None
+    peak_lr: float | None = None
+    final_lr: float | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class _SettingLedger:
+    """The trials of one setting, one per seed, and what Optuna has heard of it."""
+
+    index: int
+    numbers: list[int] = field(default_factory=list)
+    values: dict[int, dict[int, float]] = field(default_factory=dict)  # by epoch, then trial
+    end: str | None = None  # finished | pruned | failed, as told
+
+    def mean(self, epoch: int) -> float | None:
+        """Mean over the seeds once all have reached ``epoch``."""
+        values = self.values.get(epoch, {})
+        if len(values) < len(self.numbers):
+            return None
+        return math.fsum(values[number] for number in self.numbers) / len(self.numbers)
+
+
+class Ledger:
+    """State of one running sweep."""
+
+    def __init__(self, space: SearchSpace, catalogue: Catalogue, *, lanes: int = 1) -> None:
+        """An empty sweep. Raises ValueError where the pruner refuses its arguments."""
+        self._space = space
+        self._catalogue = catalogue
+        self.budget = Budget(
+            settings=space.trials,
+            seeds=len(space.seeds),
+            epochs=space.epochs,
+            concurrency=space.concurrency,
+            lanes=lanes,
+        )
+        self._proposals = Proposals(space)
+        self._settings: list[_SettingLedger] = []
+        self._exhausted = False
+        self.open: dict[int, OpenTrial] = {}
+        self.counts: dict[TrialState, int] = dict.fromkeys(TrialState, 0)
+        self.epochs_done = 0
+        self.best: OpenTrial | None = None
+        self.rounds_done = 0
+
+    def restore(
+        self,
+        *,
+        rounds_done: int,
+        proposals: Sequence[Proposal],
+        trials: Sequence[TrialRow],
+        measurements: Sequence[Measurement],
+    ) -> None:
+        """Fold stored facts: the same rows always give the same ledger."""
+        self.rounds_done = rounds_done
+        values: dict[int, dict[int, float]] = {}
+        for measurement in measurements:
+            values.setdefault(measurement.number, {})[measurement.epoch] = self._metric_of(measurement)
+        self._settings = [_SettingLedger(index=proposal.index) for proposal in proposals]
+        for trial in trials:
+            setting = self._settings[trial.setting_index]
+            setting.numbers.append(trial.number)
+            for epoch, value in values.get(trial.number, {}).items():
+                setting.values.setdefault(epoch, {})[trial.number] = value
+            self._restore_trial(trial)
+        states = {trial.number: trial.state for trial in trials}
+        history = [self._told(proposal, self._settings[proposal.index], states) for proposal in proposals]
+        self._proposals.rebuild(history)
+
+    def spread_over_lanes(self) -> None:
+        """Give open trials to the lanes anew, as if each lane's next round were its first.
+
+        For ``order: arrival``: a resumed sweep may have other workers than the interrupted one had.
+        """
+        for position, (number, trial) in enumerate(sorted(self.open.items())):
+            place = Place(
+                number=number, lane=position % self.budget.lanes, admitted_round=1 - trial.epochs_done
+            )
+            self.open[number] = replace(trial, place=place)
+
+    def first_record(self, *, first_round: int = 1) -> RoundRecord:
+        """What to store before the first round: the first settings."""
+        proposals, trials = self._propose_all(first_round)
+        return RoundRecord(rounds_done=self.rounds_done, proposals=proposals, trials=trials)
+
+    def close_round(
+        self,
+        lane: int,
+        round_: int,
+        outcomes: Sequence[Outcome],
+        *,
+        started: Sequence[int],
+        now_ms: int,
+    ) -> RoundRecord:
+        """Take in the outcomes of a lane's round and decide for the round two later.
+
+        Outcomes of trials that have ended meanwhile are dropped: measurements beyond a deciding epoch.
+        """
+        self.rounds_done += 1
+        measurements: list[Measurement] = []
+        progress: dict[int, TrialProgress] = {}
+        touched: set[int] = set()
+        for outcome in sorted(outcomes, key=lambda outcome: outcome.number):
+            trial = self.open.get(outcome.number)
+            if trial is None:
+                continue
+            touched.add(trial.row.setting_index)
+            if isinstance(outcome, Measured):
+                measurements.append(to_measurement(outcome, now_ms))
+                progress[outcome.number] = self._measured(trial, measurements[-1], outcome.peak_lr)
+            else:
+                progress[outcome.number] = self._broke(trial, outcome)
+        changed: dict[int, dict[str, Any]] = {}
+        for index in sorted(touched):
+            before = self._proposals.attributes(index)
+            for ended in self._hear(self._settings[index], progress):
+                progress[ended.number] = ended
+            after = self._proposals.attributes(index)
+            if after != before:
+                changed[index] = after
+        proposals, trials = self._propose(lane, round_ + ROUNDS_IN_FLIGHT)
+        return RoundRecord(
+            rounds_done=self.rounds_done,
+            started=tuple(started),
+            measurements=tuple(measurements),
+            progress=tuple(progress[number] for number in sorted(progress)),
+            proposals=proposals,
+            attributes=changed,
+            trials=trials,
+        )
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is open and nothing more will be proposed."""
+        return not self.open and (self._exhausted or len(self._settings) >= self.budget.settings)
+
+    @property
+    def trials_expected(self) -> int:
+        """Trials the sweep will have had when it ends."""
+        settings = len(self._settings) if self._exhausted else self.budget.settings
+        return settings * self.budget.seeds
+
+    @property
+    def epochs_expected(self) -> int:
+        """Epochs of all trials if every open and coming one trains to its full length."""
+        ended = sum(self.counts.values()) - len(self.open)
+        open_epochs = sum(trial.epochs_done for trial in self.open.values())
+        coming = self.trials_expected - ended
+        return self.epochs_done - open_epochs + coming * self.budget.epochs
+
+    def _restore_trial(self, trial: TrialRow) -> None:
+        self.counts[trial.state] += 1
+        self.epochs_done += trial.epochs_done
+        entry = OpenTrial(
+            row=trial,
+            place=Place(number=trial.number, lane=trial.lane, admitted_round=trial.admitted_round),
+            epochs_done=trial.epochs_done,
+            value=trial.value,
+            peak_lr=trial.peak_lr,
+            final_lr=trial.final_lr,
+        )
+        if trial.state in OPEN_STATES:
+            self.open[trial.number] = entry
+        elif trial.state is TrialState.finished:
+            self._compare_with_best(entry)
+
+    def _told(self, proposal: Proposal, setting: _SettingLedger, states: Mapping[int, TrialState]) -> Told:
+        """What Optuna had heard of a stored setting, worked out from its trials."""
+        of_setting = {states[number] for number in setting.numbers}
+        if TrialState.diverged in of_setting or TrialState.pruned in of_setting:
+            setting.end = "pruned"
+        elif TrialState.failed in of_setting:
+            setting.end = "failed"
+        elif setting.mean(self.budget.epochs) is not None:
+            setting.end = "finished"
+        means = {epoch: setting.mean(epoch) for epoch in sorted(setting.values)}
+        return Told(
+            index=proposal.index,
+            parameters=proposal.parameters,
+            attributes=proposal.attributes,
+            reports={epoch: mean for epoch, mean in means.items() if mean is not None},
+            end=setting.end,
+        )
+
+    def _measured(self, trial: OpenTrial, measurement: Measurement, peak_lr: float) -> TrialProgress:
+        value = self._metric_of(measurement)
+        updated = replace(
+            trial,
+            epochs_done=measurement.epoch,
+            value=value,
+            peak_lr=peak_lr if trial.peak_lr is None else max(trial.peak_lr, peak_lr),
+            final_lr=measurement.lr,
+        )
+        number = trial.row.number
+        self._settings[trial.row.setting_index].values.setdefault(measurement.epoch, {})[number] = value
+        self.epochs_done += 1
+        self.open[number] = updated
+        if measurement.epoch < self.budget.epochs:
+            return _progress(updated, TrialState.running)
+        self._compare_with_best(updated)
+        return self._end(updated, TrialState.finished)
+
+    def _broke(self, trial: OpenTrial, outcome: Diverged | Failed) -> TrialProgress:
+        if isinstance(outcome, Failed):
+            failure = {"message": outcome.message, "traceback": outcome.traceback}
+            ended = replace(trial, value=None)
+            return self._end(ended, TrialState.failed, cause=outcome.cause, detail=failure)
+        ended = replace(
+            trial,
+            value=None,
+            peak_lr=max(outcome.peak_lr, trial.peak_lr or 0.0),
+            final_lr=outcome.lr,
+        )
+        detail: dict[str, Any] = {
+            "epoch": outcome.epoch,
+            "step": outcome.step,
+            "lr": outcome.lr,
+            "grad_norm": outcome.grad_norm,
+            "reason": outcome.reason,
+        }
+        return self._end(ended, TrialState.diverged, detail=detail)
+
+    def _hear(self, setting: _SettingLedger, progress: Mapping[int, TrialProgress]) -> list[TrialProgress]:
+        """Tell Optuna what happened to a setting; its open trials end together where it is pruned."""
+        if setting.end is not None:
+            return []
+        states = {progress[number].state for number in setting.numbers if number in progress}
+        if TrialState.diverged in states or TrialState.failed in states:
+            self._end_setting(setting, "pruned" if TrialState.diverged in states else "failed")
+            return []
+        epoch = max(setting.values)
+        mean = setting.mean(epoch)
+        if mean is None:
+            return []
+        self._proposals.report(setting.index, epoch, mean)
+        if epoch == self.budget.epochs:
+            self._end_setting(setting, "finished")
+        elif self._proposals.should_prune(setting.index):
+            self._end_setting(setting, "pruned")
+            numbers = [number for number in setting.numbers if number in self.open]
+            return [self._end(self.open[number], TrialState.pruned) for number in numbers]
+        return []
+
+    def _end_setting(self, setting: _SettingLedger, how: str) -> None:
+        setting.end = how
+        self._proposals.end(setting.index, how)
+
+    def _end(
+        self,
+        trial: OpenTrial,
+        state: TrialState,
+        *,
+        cause: str | None = None,
+        detail: Mapping[str, Any] | None = None,
+    ) -> TrialProgress:
+        del self.open[trial.row.number]
+        self.counts[TrialState.running] -= 1
+        self.counts[state] += 1
+        return _progress(trial, state, cause=cause, detail=detail)
+
+    def mark_started(self, numbers: Sequence[int]) -> None:
+        """Orders for these waiting trials have been sent."""
+        self.counts[TrialState.waiting] -= len(numbers)
+        self.counts[TrialState.running] += len(numbers)
+
+    def _propose_all(self, round_: int) -> tuple[tuple[Proposal, ...], tuple[NewTrial, ...]]:
+        proposals: tuple[Proposal, ...] = ()
+        trials: tuple[NewTrial, ...] = ()
+        for lane in range(self.budget.lanes):
+            more_proposals, more_trials = self._propose(lane, round_)
+            proposals += more_proposals
+            trials += more_trials
+        return proposals, trials
+
+    def _propose(self, lane: int, round_: int) -> tuple[tuple[Proposal, ...], tuple[NewTrial, ...]]:
+        places = [trial.place for trial in self.open.values()]
+        count = settings_to_propose(
+            places, lane=lane, round_=round_, proposed=len(self._settings), budget=self.budget
+        )
+        proposals: list[Proposal] = []
+        trials: list[NewTrial] = []
+        for _ in range(0 if self._exhausted else count):
+            asked = self._proposals.ask()
+            if asked is None:
+                self._exhausted = True
+                break
+            proposals.append(
+                Proposal(index=asked.index, parameters=asked.parameters, attributes=asked.attributes)
+            )
+            trials += self._new_trials(asked, lane, round_)
+        return tuple(proposals), tuple(trials)
+
+    def _new_trials(self, asked: Asked, lane: int, round_: int) -> list[NewTrial]:
+        setting = _SettingLedger(index=asked.index)
+        self._settings.append(setting)
+        typed = self._typed_columns(asked)
+        trials = []
+        for position, seed in enumerate(self._space.seeds):
+            number = asked.index * self.budget.seeds + position
+            row = NewTrial(
+                number=number,
+                setting_index=asked.index,
+                seed=seed,
+                admitted_round=round_,
+                lane=lane,
+                optimizer=asked.setting.optimizer,
+                schedule=asked.setting.schedule.name,
+                setting=asked.setting.to_json(),
+                **typed,
+            )
+            setting.numbers.append(number)
+            place = Place(number=number, lane=lane, admitted_round=round_)
+            self.open[number] = OpenTrial(row=row, place=place)
+            self.counts[TrialState.waiting] += 1
+            trials.append(row)
+        return trials
+
+    def _typed_columns(self, asked: Asked) -> dict[str, Any]:
+        """Numbers that SQL asks for most: as drawn, else PyTorch's default; None where suppressed."""
+        arguments = asked.setting.arguments
+        entry = self._catalogue.optimizers[asked.setting.optimizer]
+        schedules = {schedule.name: schedule for schedule in self._space.schedules}
+        schedule = schedules[asked.setting.schedule.name]
+        suppressed = {rule.setting for rule in schedule.suppresses}
+        typed: dict[str, Any] = {}
+        for name in ("lr", "momentum", "weight_decay", "nesterov"):
+            default = entry.arguments[name].default if name in entry.arguments else None
+            typed[name] = arguments.get(name, None if name in suppressed else default)
+        return {
+            name: value if value is None or name == "nesterov" else float(value)
+            for name, value in typed.items()
+        }
+
+    def _metric_of(self, measurement: Measurement) -> float:
+        name = self._space.metric.name
+        if name in ("val_loss", "train_loss"):
+            return float(getattr(measurement, name))
+        return measurement.extra[name]
+
+    def _compare_with_best(self, trial: OpenTrial) -> None:
+        assert trial.value is not None  # noqa: S101 - finished trials have one
+        sign = 1.0 if self._space.metric.goal == "minimize" else -1.0
+        key = (sign * trial.value, trial.row.number)
+        if (
+            self.best is None
+            or self.best.value is None
+            or key < (sign * self.best.value, self.best.row.number)
+        ):
+            self.best = trial
+
+
+def to_measurement(outcome: Measured, now_ms: int) -> Measurement:
+    """The row that stores a trained epoch."""
+    extra = {name: value for name, value in outcome.metrics.items() if name != "val_loss"}
+    return Measurement(
+        number=outcome.number,
+        epoch=outcome.epoch,
+        step=outcome.step,
+        lr=outcome.lr,
+        momentum=outcome.momentum,
+        train_loss=outcome.train_loss,
+        val_loss=outcome.metrics["val_loss"],
+        grad_norm=None if math.isnan(outcome.grad_norm) else outcome.grad_norm,
+        extra=extra,
+        ts_ms=now_ms,
+    )
+
+
+def _progress(
+    trial: OpenTrial,
+    state: TrialState,
+    *,
+    cause: str | None = None,
+    detail: Mapping[str, Any] | None = None,
+) -> TrialProgress:
+    return TrialProgress(
+        number=trial.row.number,
+        state=state,
+        value=trial.value,
+        epochs_done=trial.epochs_done,
+        peak_lr=trial.peak_lr,
+        final_lr=trial.final_lr,
+        cause=cause,
+        detail=detail,
+    )

@@ -1,0 +1,71 @@
+"""The plan: who trains in which round, and how many settings to propose. Pure arithmetic on stored facts.
+
+Rounds count from 1. Two rounds are in flight: the decision after round r sees exactly the reports up to
+round r and acts at round r + 2. Epoch e of a trial happens in round ``admitted_round + e - 1``, so an end by
+length is known ahead and its place is free in the round after it.
+
+A lane is a set of workers that share rounds: one lane for all of them with ``order: rounds``, a lane a
+worker with ``order: arrival``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+ROUNDS_IN_FLIGHT = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What a sweep may use."""
+
+    settings: int
+    seeds: int  # trials a setting
+    epochs: int  # a trial
+    concurrency: int  # trials open at once, over all lanes
+    lanes: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where and when an open trial trains."""
+
+    number: int
+    lane: int
+    admitted_round: int
+
+    def trains_in(self, round_: int, epochs: int) -> bool:
+        """Whether one of its epochs falls into the round."""
+        return self.admitted_round <= round_ < self.admitted_round + epochs
+
+    def epoch_in(self, round_: int) -> int:
+        """The epoch, from 1, that falls into the round."""
+        return round_ - self.admitted_round + 1
+
+
+def lane_share(budget: Budget, lane: int) -> int:
+    """Trials the lane may have open at once; the shares add up to the concurrency."""
+    share, rest = divmod(budget.concurrency, budget.lanes)
+    return share + (1 if lane < rest else 0)
+
+
+def settings_to_propose(
+    open_places: Iterable[Place], *, lane: int, round_: int, proposed: int, budget: Budget
+) -> int:
+    """How many settings to propose for admission to ``lane`` in ``round_``.
+
+    A setting is admitted with all its seeds or not at all; where the seeds outnumber the lane's share, one
+    setting at a time.
+    """
+    share = lane_share(budget, lane)
+    busy = sum(1 for place in open_places if place.lane == lane and place.trains_in(round_, budget.epochs))
+    room = max(0, share - busy) // budget.seeds
+    if room == 0 and busy == 0 and share > 0:
+        room = 1
+    return min(room, budget.settings - proposed)
+
+
+def too_many_failed(failed: int, ended: int) -> bool:
+    """Whether going on is a waste: of at least five ended trials more than half failed."""
+    return ended >= 5 and 2 * failed > ended

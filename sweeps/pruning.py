@@ -1,0 +1,28 @@
+"""Pruning: Optuna's pruners by our short names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+
+from search_spaces.space import Pruner
+
+
+def make_pruner(pruner: Pruner, epochs: int) -> BasePruner:
+    """Optuna's pruner for a sweep of trials of ``epochs`` epochs.
+
+    Raises ValueError with Optuna's own sentence where it refuses the arguments.
+    """
+    kinds: Mapping[str, tuple[type[BasePruner], dict[str, Any]]] = {
+        "none": (NopPruner, {}),
+        "asha": (SuccessiveHalvingPruner, {"min_resource": 1, "reduction_factor": 4}),
+        "hyperband": (HyperbandPruner, {"max_resource": epochs}),
+        "median": (MedianPruner, {}),
+    }
+    kind, defaults = kinds[pruner.name]
+    try:
+        return kind(**{**defaults, **pruner.arguments})
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{pruner.name}: {error}") from error

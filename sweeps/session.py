@@ -1,0 +1,308 @@
+"""A session: one lease and one pool, from the stored facts to the sweep's end or an interruption."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from time import monotonic
+from typing import Any, Protocol
+
+from search_spaces.catalogue import Catalogue
+from search_spaces.settings import Setting
+from search_spaces.space import SearchSpace
+from sweeps.errors import LeaseLost, RavineError
+from sweeps.lease_keeper import LeaseKeeper
+from sweeps.ledger import Ledger, OpenTrial, to_measurement
+from sweeps.plan import ROUNDS_IN_FLIGHT, too_many_failed
+from sweeps.records import Lease, Measurement, SweepState, TrialState
+from sweeps.store import Store
+from workers.messages import Admission, Measured, Orders, Outcome
+from workers.pool import Pool
+
+POLL_SECONDS = 0.5
+CATCH_UP_LANE = -1
+
+
+class ReplayMismatch(RavineError):
+    """An epoch trained again differs from what is stored."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """How a running sweep stands, for people to see."""
+
+    counts: dict[TrialState, int]
+    trials_expected: int
+    epochs_done: int  # of all trials
+    epochs_expected: int
+    best: OpenTrial | None
+    rounds_done: int
+    training_seconds: float  # of all workers together
+
+
+class Observer(Protocol):
+    """Somebody who watches a sweep run."""
+
+    def round_closed(self, snapshot: Snapshot) -> None:
+        """A round's transaction is stored."""
+        ...
+
+    def said(self, sentence: str) -> None:
+        """Something worth a line happened."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepRun:
+    """What a session runs, and with what."""
+
+    store: Store
+    sweep_id: int
+    space: SearchSpace
+    catalogue: Catalogue
+    plan: Mapping[str, Any]  # the execution plan, stored by the first session
+    observer: Observer
+    interrupted: Callable[[], bool]  # asked between reports
+    now: Callable[[], float]  # seconds since 1970
+
+
+@dataclass(slots=True, kw_only=True)
+class _Lane:
+    """Workers that share rounds: all of them, or one each with ``order: arrival``."""
+
+    number: int
+    workers: tuple[int, ...]
+    next_round: int  # the next to be closed
+    awaited: dict[int, set[int]] = field(default_factory=dict)  # workers still to report, by round
+    outcomes: dict[int, list[Outcome]] = field(default_factory=dict)  # by round
+
+
+class Session:
+    """Drives the rounds of one sweep."""
+
+    def __init__(self, run: SweepRun, lease: Lease, keeper: LeaseKeeper, pool: Pool) -> None:
+        """Fold the stored facts of the sweep that ``lease`` gives the right to write."""
+        self._run = run
+        self._lease = lease
+        self._keeper = keeper
+        self._pool = pool
+        everyone = tuple(range(pool.workers))
+        arrival = run.space.order == "arrival"
+        groups = [(worker,) for worker in everyone] if arrival else [everyone]
+        self._ledger = Ledger(run.space, run.catalogue, lanes=len(groups))
+        self._stored = self._restore()
+        first = 1 if arrival else self._ledger.rounds_done + 1
+        self._lanes = [
+            _Lane(number=number, workers=workers, next_round=first) for number, workers in enumerate(groups)
+        ]
+        self._worker_of: dict[int, int] = {}  # trials that a worker holds or has held in this session
+        self._to_start: list[int] = []
+        self._to_release: list[int] = []
+        self._training_seconds = 0.0
+        self._last_poll = float("-inf")
+
+    def drive(self) -> SweepState:
+        """Rounds until the sweep has ended or is to be left waiting. Raises WorkerLost, LeaseLost."""
+        if not self._ledger.open:
+            first_round = self._lanes[0].next_round
+            self._run.store.commit_round(self._lease, self._ledger.first_record(first_round=first_round))
+        self._send_catch_up()
+        for lane in self._lanes:
+            for ahead in range(ROUNDS_IN_FLIGHT):
+                self._dispatch(lane, lane.next_round + ahead)
+            self._close_reported(lane)
+        while not self._ledger.complete:
+            asked = self._asked_to_end()
+            if asked is not None:
+                return self._close(asked)
+            if self._failing():
+                return self._close(SweepState.failed)
+            self._receive()
+        return self._close(SweepState.failed if self._failing() else SweepState.finished)
+
+    def _restore(self) -> dict[tuple[int, int], Measurement]:
+        """Fold the stored facts; returns measurements of open trials by (trial, epoch), to train again."""
+        store, sweep_id = self._run.store, self._run.sweep_id
+        measurements = store.measurements(sweep_id)
+        self._ledger.restore(
+            rounds_done=store.sweep(sweep_id).rounds_done,
+            proposals=store.proposals(sweep_id),
+            trials=store.trials(sweep_id),
+            measurements=measurements,
+        )
+        if self._run.space.order == "arrival":
+            self._ledger.spread_over_lanes()
+        return {
+            (measurement.number, measurement.epoch): measurement
+            for measurement in measurements
+            if measurement.number in self._ledger.open
+        }
+
+    def _send_catch_up(self) -> None:
+        """Order interrupted trials to be trained again up to their last stored epoch.
+
+        Their reports come before any other; each is compared with what is stored, bit for bit.
+        """
+        behind = {number: trial for number, trial in self._ledger.open.items() if trial.epochs_done}
+        if not behind:
+            return
+        passes = max(trial.epochs_done for trial in behind.values())
+        self._run.observer.said(
+            f"training {len(behind)} interrupted trials again, up to {passes} epochs each"
+        )
+        for lane in self._lanes:
+            self._assign(lane, [n for n in behind if behind[n].place.lane == lane.number])
+        self._to_start += sorted(behind)
+        self._ledger.mark_started(sorted(behind))
+        for remaining in range(passes, 0, -1):
+            for worker in range(self._pool.workers):
+                mine = [number for number in sorted(behind) if self._worker_of[number] == worker]
+                advance = tuple(n for n in mine if behind[n].epochs_done >= remaining)
+                admit = tuple(self._admission(n) for n in mine if behind[n].epochs_done == remaining)
+                if advance:
+                    orders = Orders(lane=CATCH_UP_LANE, round=-remaining, admit=admit, advance=advance)
+                    self._pool.send(worker, orders)
+
+    def _dispatch(self, lane: _Lane, round_: int) -> None:
+        """Send the lane's orders for a round, to the workers that have anything to do in it."""
+        places = [trial.place for trial in self._ledger.open.values() if trial.place.lane == lane.number]
+        training = [place.number for place in places if place.trains_in(round_, self._run.space.epochs)]
+        joining = [number for number in training if number not in self._worker_of]
+        self._assign(lane, joining)
+        self._to_start += joining
+        self._ledger.mark_started(joining)
+        awaited: set[int] = set()
+        for worker in lane.workers:
+            release = tuple(number for number in self._to_release if self._worker_of[number] == worker)
+            advance = tuple(number for number in training if self._worker_of[number] == worker)
+            if not release and not advance:
+                continue
+            admit = tuple(self._admission(number) for number in advance if number in joining)
+            self._pool.send(
+                worker,
+                Orders(lane=lane.number, round=round_, release=release, admit=admit, advance=advance),
+            )
+            awaited.add(worker)
+            self._to_release = [number for number in self._to_release if number not in release]
+        # A round in which nobody trains any more, before one in which somebody will, still has its decision:
+        # an undisturbed sweep made it, and a resumed one must too.
+        if awaited or any(place.admitted_round > round_ for place in places):
+            lane.awaited[round_] = awaited
+            lane.outcomes[round_] = []
+
+    def _receive(self) -> None:
+        """Take in one report, if one comes soon, and close every round that it completes."""
+        received = self._pool.receive(POLL_SECONDS)
+        if received is None:
+            return
+        worker, report = received
+        self._training_seconds += report.training_seconds
+        if report.lane == CATCH_UP_LANE:
+            for outcome in report.outcomes:
+                self._compare(outcome)
+            return
+        lane = self._lanes[report.lane]
+        lane.awaited[report.round].discard(worker)
+        lane.outcomes[report.round].extend(report.outcomes)
+        self._close_reported(lane)
+
+    def _close_reported(self, lane: _Lane) -> None:
+        """Close the lane's rounds, in order, as far as all workers have reported."""
+        while lane.next_round in lane.awaited and not lane.awaited[lane.next_round]:
+            self._close_round(lane)
+
+    def _close_round(self, lane: _Lane) -> None:
+        """Decide, store, and only then order what was decided."""
+        if self._keeper.lost:
+            raise LeaseLost(self._run.sweep_id, self._lease.epoch)
+        round_ = lane.next_round
+        del lane.awaited[round_]
+        record = self._ledger.close_round(
+            lane.number,
+            round_,
+            lane.outcomes.pop(round_),
+            started=self._to_start,
+            now_ms=int(self._run.now() * 1000),
+        )
+        self._to_start = []
+        self._run.store.commit_round(self._lease, record)
+        self._to_release += [
+            progress.number for progress in record.progress if progress.state is TrialState.pruned
+        ]
+        lane.next_round += 1
+        self._dispatch(lane, round_ + ROUNDS_IN_FLIGHT)
+        self._run.observer.round_closed(self._snapshot())
+
+    def _assign(self, lane: _Lane, numbers: Iterable[int]) -> None:
+        """Give each trial to the worker of the lane that holds the fewest."""
+        held = dict.fromkeys(lane.workers, 0)
+        for number in self._ledger.open:
+            worker = self._worker_of.get(number)
+            if worker in held:
+                held[worker] += 1
+        for number in numbers:
+            worker = min(held, key=lambda candidate: (held[candidate], candidate))
+            self._worker_of[number] = worker
+            held[worker] += 1
+
+    def _admission(self, number: int) -> Admission:
+        row = self._ledger.open[number].row
+        return Admission(number=number, seed=row.seed, setting=Setting.from_json(row.setting))
+
+    def _compare(self, outcome: Outcome) -> None:
+        """An epoch trained again must have the stored bits. Raises ReplayMismatch."""
+        number = outcome.number
+        if not isinstance(outcome, Measured):
+            raise ReplayMismatch(
+                f"Trial {number} of sweep {self._run.sweep_id} is stored as training well; trained again it "
+                f"gives {outcome}. Resume on the kind of machine and with the library versions that began it."
+            )
+        stored = self._stored[number, outcome.epoch]
+        again = replace(to_measurement(outcome, 0), ts_ms=stored.ts_ms)
+        if again != stored:
+            raise ReplayMismatch(
+                f"Epoch {outcome.epoch} of trial {number} of sweep {self._run.sweep_id} is stored as {stored}; "
+                f"trained again it is {again}. Resume on the kind of machine and with the library versions "
+                "that began it."
+            )
+
+    def _asked_to_end(self) -> SweepState | None:
+        if self._run.interrupted():
+            return SweepState.waiting
+        if self._keeper.lost:
+            raise LeaseLost(self._run.sweep_id, self._lease.epoch)
+        if monotonic() - self._last_poll >= POLL_SECONDS:
+            self._last_poll = monotonic()
+            if self._run.store.stop_requested(self._run.sweep_id):
+                return SweepState.stopped
+        return None
+
+    def _failing(self) -> bool:
+        """Whether all trials failed, or too many of those that have ended."""
+        counts = self._ledger.counts
+        ended = sum(counts.values()) - len(self._ledger.open)
+        all_failed = self._ledger.complete and 0 < counts[TrialState.failed] == ended
+        return all_failed or too_many_failed(counts[TrialState.failed], ended)
+
+    def _close(self, state: SweepState) -> SweepState:
+        """Store how the session ended."""
+        if state is SweepState.waiting:
+            self._run.store.interrupt(self._lease)
+        elif state is SweepState.failed:
+            failed = self._ledger.counts[TrialState.failed]
+            self._run.store.finish_sweep(self._lease, state, error=f"{failed} trials failed")
+        else:
+            self._run.store.finish_sweep(self._lease, state)
+        return state
+
+    def _snapshot(self) -> Snapshot:
+        ledger = self._ledger
+        return Snapshot(
+            counts=dict(ledger.counts),
+            trials_expected=ledger.trials_expected,
+            epochs_done=ledger.epochs_done,
+            epochs_expected=ledger.epochs_expected,
+            best=ledger.best,
+            rounds_done=ledger.rounds_done,
+            training_seconds=self._training_seconds,
+        )

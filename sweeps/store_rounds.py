@@ -1,0 +1,176 @@
+"""Rounds: how everything that one decision changes is written inside one transaction."""
+
+from __future__ import annotations
+
+import struct
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, insert, or_, select, tuple_, update
+
+from sweeps import store_rows
+from sweeps.errors import IllegalTransition, MeasurementConflict, StoreConflict
+from sweeps.records import (
+    TRIAL_TRANSITIONS,
+    Measurement,
+    RoundRecord,
+    TrialProgress,
+    TrialState,
+)
+from sweeps.store_transactions import insert_or
+from sweeps.tables import measurements, proposals, sweeps, trials
+
+_COMPARED_AT_ONCE = 1000
+
+
+def write_round(connection: Connection, sweep_id: int, record: RoundRecord) -> None:
+    """Write the record; the caller holds the sweep's lease in this transaction.
+
+    Raises:
+        StoreConflict, MeasurementConflict, IllegalTransition, ValueError: see :meth:`Store.commit_round`.
+    """
+    _count_rounds(connection, sweep_id, record.rounds_done)
+    if record.proposals:
+        rows = [store_rows.proposal_values(sweep_id, proposal) for proposal in record.proposals]
+        connection.execute(insert(proposals), rows)
+    if record.attributes:
+        _replace_attributes(connection, sweep_id, record.attributes)
+    if record.trials:
+        connection.execute(
+            insert(trials), [store_rows.trial_values(sweep_id, trial) for trial in record.trials]
+        )
+    if record.started:
+        _move(connection, sweep_id, TrialState.running, [{"number": number} for number in record.started])
+    if record.measurements:
+        _write_measurements(connection, sweep_id, record.measurements)
+    if record.progress:
+        _write_progress(connection, sweep_id, record.progress)
+
+
+def _count_rounds(connection: Connection, sweep_id: int, rounds_done: int) -> None:
+    counted = connection.execute(
+        update(sweeps)
+        .where(sweeps.c.id == sweep_id, sweeps.c.rounds_done <= rounds_done)
+        .values(rounds_done=rounds_done)
+    )
+    if counted.rowcount != 1:
+        stored = connection.execute(select(sweeps.c.rounds_done).where(sweeps.c.id == sweep_id)).scalar()
+        raise StoreConflict(
+            f"Sweep {sweep_id} has {stored} rounds stored and cannot go back to {rounds_done}."
+        )
+
+
+def _replace_attributes(
+    connection: Connection, sweep_id: int, attributes: Mapping[int, Mapping[str, Any]]
+) -> None:
+    replaced = connection.execute(
+        update(proposals)
+        .where(proposals.c.sweep_id == sweep_id, proposals.c["index"] == bindparam("which"))
+        .values(attributes=bindparam("changed")),
+        [{"which": index, "changed": changed} for index, changed in attributes.items()],
+    )
+    if replaced.rowcount != len(attributes):
+        raise StoreConflict(f"Sweep {sweep_id} has no proposal for some of {sorted(attributes)}.")
+
+
+def _write_progress(connection: Connection, sweep_id: int, progress: Sequence[TrialProgress]) -> None:
+    by_state: dict[TrialState, list[dict[str, Any]]] = defaultdict(list)
+    for trial in progress:
+        by_state[trial.state].append(store_rows.progress_values(trial))
+    for state, rows in by_state.items():
+        _move(connection, sweep_id, state, rows, may_stay=state is TrialState.running)
+
+
+def _move(
+    connection: Connection,
+    sweep_id: int,
+    state: TrialState,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    may_stay: bool = False,
+) -> None:
+    """Bring trials to ``state``, each from a state that it may follow, and set what else the rows hold."""
+    before = {earlier for earlier, later in TRIAL_TRANSITIONS.items() if state in later}
+    if may_stay:
+        before.add(state)
+    changed: dict[str, Any] = {name: bindparam(f"new_{name}") for name in rows[0] if name != "number"}
+    if state is TrialState.waiting:
+        changed["attempt"] = trials.c.attempt + 1  # back from running: its worker was lost
+    statement = (
+        update(trials)
+        .where(
+            trials.c.sweep_id == sweep_id,
+            trials.c.number == bindparam("which"),
+            or_(*(trials.c.state == earlier for earlier in sorted(before))),
+        )
+        .values(changed | {"state": state})
+    )
+    parameters = [
+        {"which": row["number"]} | {f"new_{name}": value for name, value in row.items()} for row in rows
+    ]
+    # A savepoint, so that the states before the update can be read for the message.
+    savepoint = connection.begin_nested()
+    if connection.execute(statement, parameters).rowcount == len(rows):
+        savepoint.commit()
+    else:
+        savepoint.rollback()
+        raise _illegal(connection, sweep_id, [row["number"] for row in rows], before, state)
+
+
+def _illegal(
+    connection: Connection, sweep_id: int, numbers: Sequence[int], before: set[TrialState], state: TrialState
+) -> IllegalTransition:
+    query = select(trials.c.number, trials.c.state).where(
+        trials.c.sweep_id == sweep_id, trials.c.number.in_(numbers)
+    )
+    states = {row.number: TrialState(row.state) for row in connection.execute(query)}
+    culprit = next((number for number in numbers if states.get(number) not in before), numbers[0])
+    return IllegalTransition(sweep_id, culprit, states.get(culprit), state)
+
+
+def _write_measurements(connection: Connection, sweep_id: int, offered: Sequence[Measurement]) -> None:
+    rows = [store_rows.measurement_values(sweep_id, measurement) for measurement in offered]
+    statement = insert_or(connection, measurements).on_conflict_do_nothing()
+    inserted = connection.execute(statement, rows, execution_options={"preserve_rowcount": True})
+    if inserted.rowcount != len(rows):
+        for start in range(0, len(offered), _COMPARED_AT_ONCE):
+            _compare(connection, sweep_id, offered[start : start + _COMPARED_AT_ONCE])
+
+
+def _compare(connection: Connection, sweep_id: int, offered: Sequence[Measurement]) -> None:
+    key = tuple_(measurements.c.number, measurements.c.epoch)
+    query = select(*(measurements.c[name] for name in store_rows.MEASUREMENT_COLUMNS)).where(
+        measurements.c.sweep_id == sweep_id, key.in_([(item.number, item.epoch) for item in offered])
+    )
+    stored = {(row.number, row.epoch): store_rows.measurement(row) for row in connection.execute(query)}
+    for item in offered:
+        before = _numbers(stored[item.number, item.epoch])
+        now = _numbers(item)
+        for name in before.keys() | now.keys():
+            if _bits(before.get(name)) != _bits(now.get(name)):
+                raise MeasurementConflict(
+                    sweep_id=sweep_id,
+                    number=item.number,
+                    epoch=item.epoch,
+                    field=name,
+                    stored=before.get(name),
+                    offered=now.get(name),
+                )
+
+
+def _numbers(measurement: Measurement) -> dict[str, float | None]:
+    """What training again must give again; not the time of day."""
+    return {
+        "step": measurement.step,
+        "lr": measurement.lr,
+        "momentum": measurement.momentum,
+        "train_loss": measurement.train_loss,
+        "val_loss": measurement.val_loss,
+        "grad_norm": measurement.grad_norm,
+    } | dict(measurement.extra)
+
+
+def _bits(value: float | None) -> bytes | None:
+    """The float's bits; NaN like none at all, as it is stored."""
+    return None if value is None or value != value else struct.pack("<d", value)

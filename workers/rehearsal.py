@@ -1,0 +1,186 @@
+"""Rehearsal: every optimizer x schedule pair of a search space, constructed and stepped before anything starts.
+
+Each pair is tried with every argument at its first end, then each argument in turn at its other ends.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from search_spaces.ranges import Choice, Numeric, Value
+from search_spaces.ranges import ends as ends_of
+from search_spaces.settings import Setting
+from search_spaces.space import SearchSpace
+from workers.schedule_table import (
+    Horizon,
+    ScheduleRefused,
+    construct,
+    schedule_path,
+    takes_metric,
+)
+from workers.tasks.registry import TASKS, make_task
+from workers.tasks.task import Task
+from workers.torch_catalogue import torch_catalogue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Something of the search space that PyTorch or the task refuses."""
+
+    label: str  # of the optimizer or schedule; "task_args", "batch_size", "device" or "execution"
+    argument: str | None  # of it, where one was varied
+    got: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Variant:
+    """A setting to try, and which named range was moved away from its first end."""
+
+    setting: Setting
+    moved: str | None
+    value: Value
+    optimizer_label: str
+    schedule_label: str
+
+
+def rehearse(space: SearchSpace) -> tuple[Refusal, ...]:
+    """Everything that PyTorch or the task refuses; empty where the space can be trained.
+
+    Each reason is given once for an optimizer, schedule or argument, with the first value refused.
+    """
+    refusals = {(refusal.label, refusal.reason): refusal for refusal in _execution(space)}
+    tried: set[str] = set()
+    for variant in _variants(space):
+        identity = repr(sorted(variant.setting.to_json().items(), key=lambda item: item[0]))
+        if identity in tried:
+            continue
+        tried.add(identity)
+        found = _try(variant, space)
+        if found is not None:
+            refusals.setdefault((found.label, found.reason), found)
+    return tuple(refusals.values())
+
+
+def _execution(space: SearchSpace) -> Iterator[Refusal]:
+    if space.device == "cuda" and not torch.cuda.is_available():
+        yield Refusal(label="device", argument=None, got="cuda", reason="this machine has no CUDA device")
+    if space.execution != "stacked":
+        return
+    entries = torch_catalogue().optimizers
+    for optimizer in space.optimizers:
+        if not entries[optimizer.name].stacked:
+            stacked = ", ".join(name for name, entry in entries.items() if entry.stacked)
+            yield Refusal(
+                label="execution",
+                argument=None,
+                got="stacked",
+                reason=f"{optimizer.name} trains solo only; {stacked} are stacked",
+            )
+
+
+def _variants(space: SearchSpace) -> Iterator[_Variant]:
+    for optimizer in range(len(space.optimizers)):
+        for schedule in range(len(space.schedules)):
+            picked: dict[str, Value] = {"optimizer": optimizer, "schedule": schedule}
+            yield from _moved_one_at_a_time(space, picked)
+
+
+def _moved_one_at_a_time(space: SearchSpace, picked: dict[str, Value]) -> Iterator[_Variant]:
+    asked: dict[str, Numeric | Choice] = {}
+
+    def draw(moves: dict[str, Value]) -> Setting:
+        def choose(name: str, range_: Numeric | Choice) -> Value:
+            asked.setdefault(name, range_)
+            if name in moves:
+                return moves[name]
+            return 0 if isinstance(range_, Choice) else ends_of(range_)[0]
+
+        return space.draw(choose)
+
+    labels = (
+        space.optimizers[int(str(picked["optimizer"]))].label,
+        space.schedules[int(str(picked["schedule"]))].label,
+    )
+    yield _Variant(draw(picked), None, None, *labels)
+    done: set[str] = {"optimizer", "schedule"}
+    while pending := [name for name in asked if name not in done]:
+        for name in pending:
+            done.add(name)
+            range_ = asked[name]
+            values = tuple(range(len(range_.options))) if isinstance(range_, Choice) else ends_of(range_)
+            for value in values[1:]:
+                yield _Variant(draw({**picked, name: value}), name, value, *labels)
+
+
+def _try(variant: _Variant, space: SearchSpace) -> Refusal | None:
+    setting = variant.setting
+    task, refusal = _task(variant, space)
+    if task is None:
+        return refusal
+    data = task.data()
+    updates = data.updates_per_epoch(setting.batch_size)
+    if updates == 0:
+        return Refusal(
+            label="batch_size",
+            argument=None,
+            got=str(setting.batch_size),
+            reason=f"the task has {len(data.train_inputs)} training examples: not one whole batch",
+        )
+    horizon = Horizon(epochs=space.epochs, updates_per_epoch=updates, warmup_epochs=setting.warmup_epochs)
+    functions = TASKS[space.task].functions
+    try:
+        _step_over_horizon(setting, horizon, space.task)
+    except ScheduleRefused as error:
+        alone = Setting(optimizer=setting.optimizer, arguments=setting.arguments)
+        try:
+            construct(alone, horizon, [nn.Parameter(torch.zeros(1))], functions)
+        except ScheduleRefused as own:
+            return _refusal(variant, variant.optimizer_label, str(own))
+        return _refusal(variant, variant.schedule_label, str(error))
+    return None
+
+
+def _step_over_horizon(setting: Setting, horizon: Horizon, task_name: str) -> None:
+    path = schedule_path(setting, horizon, TASKS[task_name].functions)
+    if not takes_metric(setting.schedule):
+        return  # its table has been written down over the whole horizon
+    watched = setting.schedule.watch or "val_loss"
+    for epoch in range(1, horizon.epochs + 1):
+        path.rates(epoch)
+        path.observe({watched: 1.0})
+
+
+def _task(variant: _Variant, space: SearchSpace) -> tuple[Task | None, Refusal | None]:
+    arguments = tuple(sorted(variant.setting.task_arguments.items()))
+    try:
+        return make_task(space.task, arguments), None
+    except (TypeError, ValueError) as error:
+        name = (variant.moved or "").removeprefix("task.").split("[")[0] or None
+        return None, Refusal(
+            label="task_args", argument=name, got=str(dict(arguments)), reason=" ".join(str(error).split())
+        )
+
+
+def _refusal(variant: _Variant, label: str, reason: str) -> Refusal:
+    """Blame the argument that PyTorch's sentence names, else the moved one, else the class."""
+    setting, moved = variant.setting, variant.moved or ""
+    of_schedule = label == variant.schedule_label
+    arguments = setting.schedule.arguments if of_schedule else setting.arguments
+    named = [name for name in arguments if re.search(rf"\b{re.escape(name)}\b", reason)]
+    if named:
+        argument: str | None = max(named, key=len)
+    elif moved.startswith(f"{label}."):
+        argument = moved.removeprefix(f"{label}.").split(".")[0].split("[")[0]
+    else:
+        argument = None
+    if argument is None:
+        return Refusal(
+            label=label, argument=None, got=f"{setting.schedule.name} with {setting.optimizer}", reason=reason
+        )
+    return Refusal(label=label, argument=argument, got=str(arguments[argument]), reason=reason)
