@@ -4,57 +4,96 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from html import escape
 from itertools import groupby
 from typing import Any
 
 import plotly.graph_objects as go
 
-from dashboards.chart_axes import LogColours, decades, momentum_axis, short
+from dashboards.chart_axes import Colours, decades, epoch_axis, momentum_axis
+from dashboards.chart_words import (
+    curves_subtitle,
+    hover_text,
+    metric_name,
+    metric_value,
+    peak_momenta,
+    peak_rate,
+    scatter_subtitle,
+    trial_momentum,
+)
 from dashboards.run_content import best_trial
 from sweeps.records import OPEN_STATES, Measurement, SweepRow, TrialRow, TrialState
 
 _BINS = 32  # colours of the curves: one trace each, however many trials there are
 _MOST_POINTS = 40_000  # beyond it a browser gets slow: every n-th epoch is drawn then
-_INK, _MUTED, _GRID, _ACCENT, _ALARM = "#1f2933", "#62707f", "#e6eaee", "#d6336c", "#e03131"
+_INK, _MUTED, _LINE, _GRID = "#1f2933", "#62707f", "#b8c2cc", "#e6eaee"
+_ACCENT, _ALARM, _GREY = "#d6336c", "#e03131", "#9aa5b1"
 _FONT = "Inter, Segoe UI, Helvetica Neue, Arial, sans-serif"
-_COLOURS = "Viridis"
+
+Curve = list[tuple[int, float]]  # epoch and value
+_Mark = tuple[str, frozenset[TrialState], dict[str, Any]]  # what a state is called and how it is drawn
+_CANCELLED: _Mark = (
+    "cancelled",
+    frozenset({TrialState.cancelled}),
+    {"symbol": "line-ew-open", "size": 9, "color": _GREY},
+)
+_OPEN: _Mark = ("open", OPEN_STATES, {"symbol": "circle-open", "size": 8, "color": _GREY})
+_PRUNED: _Mark = (
+    "pruned",
+    frozenset({TrialState.pruned}),
+    {"symbol": "triangle-down", "size": 8, "opacity": 0.8},
+)
+_FINISHED: _Mark = (
+    "finished",
+    frozenset({TrialState.finished}),
+    {"symbol": "circle", "size": 11, "line": {"width": 1, "color": "white"}},
+)
+_DIVERGED: _Mark = (
+    "diverged",
+    frozenset({TrialState.diverged}),
+    {"symbol": "x-thin", "size": 8, "color": _ALARM, "line": {"width": 1.8, "color": _ALARM}},
+)
+_FAILED: _Mark = (
+    "failed",
+    frozenset({TrialState.failed}),
+    {"symbol": "square-open", "size": 9, "color": _INK, "line": {"width": 1.8}},
+)
 
 
 def page(figure: Any) -> str:
     """The figure as a page of its own that needs no network."""
-    configuration = {"displaylogo": False, "responsive": True, "toImageButtonOptions": {"scale": 2}}
-    return str(
-        figure.to_html(include_plotlyjs=True, full_html=True, config=configuration, default_height="100vh")
-    )
+    options = {"displaylogo": False, "responsive": True, "toImageButtonOptions": {"scale": 2}}
+    return str(figure.to_html(include_plotlyjs=True, full_html=True, config=options, default_height="100vh"))
 
 
 def curves_figure(sweep: SweepRow, trials: Sequence[TrialRow], measurements: Sequence[Measurement]) -> Any:
-    """All validation curves on one axis, coloured by learning rate, with the best and the diverged marked."""
-    curves = {
-        number: [(m.epoch, value) for m in rows if (value := _metric(sweep, m)) is not None]
-        for number, rows in groupby(measurements, key=lambda m: m.number)
-    }
-    momenta = _peak_momenta(measurements)
-    shown = [trial for trial in trials if curves.get(trial.number)]
+    """All validation curves, coloured by learning rate; the best one and early ends are marked."""
+    curves = _curves(sweep, measurements)
+    momenta = peak_momenta(measurements)
+    shown = [trial for trial in trials if trial.number in curves]
+    hovers = {t.number: hover_text(sweep, t, trial_momentum(t, momenta)) for t in shown}
     values = [value for curve in curves.values() for _, value in curve]
-    is_log = bool(values) and min(values) > 0
+    is_log = _is_log(sweep, values)
+    best = best_trial(sweep, trials)
     figure = go.Figure()
-    best = best_trial(sweep, shown)
-    colours = LogColours.of([_rate(trial) for trial in shown], steps=_BINS)
-    hovers = {trial.number: _hover(sweep, trial, momenta.get(trial.number)) for trial in shown}
-    thinned = {trial.number: _thin(curves[trial.number], len(values)) for trial in shown}
-    for bin_, members in _binned(shown, colours):
-        _add_curves(figure, [(thinned[t.number], hovers[t.number]) for t in members], colours.colour(bin_))
-    _add_ends(figure, sweep, shown, curves, hovers)
-    if best is not None:
+    colours = Colours.of([peak_rate(trial) for trial in shown], is_log=True)
+    bins: dict[int, list[int]] = {}
+    for trial in shown:
+        bins.setdefault(colours.bin(peak_rate(trial), _BINS), []).append(trial.number)
+    for bin_, numbers in sorted(bins.items()):
+        _add_curves(
+            figure, [(_thin(curves[n], len(values)), hovers[n]) for n in numbers], colours.colour(bin_, _BINS)
+        )
+    for mark in (_PRUNED, _DIVERGED, _FAILED):
+        _add_ends(figure, mark, shown, curves, hovers)
+    if best is not None and best.number in curves:
         _add_best_curve(figure, curves[best.number], hovers[best.number], best.number)
-    if colours.low is not None:
-        figure.add_trace(colours.bar("learning rate"))
-    _dress(
-        figure, f"{sweep.name}: {_metric_name(sweep)} of every trial", _curves_subtitle(sweep, shown, best)
-    )
-    figure.update_xaxes(title="epoch", rangemode="tozero", tickformat="d")
-    figure.update_yaxes(title=f"{_metric_name(sweep)}{' (log scale)' if is_log else ''}")
+    if shown:
+        figure.add_trace(colours.bar("peak learning rate"))
+    title = f"{escape(sweep.name)}: {metric_name(sweep)} of every trial"
+    _dress(figure, title, curves_subtitle(sweep, trials, best))
+    figure.update_xaxes(**epoch_axis(max((curve[-1][0] for curve in curves.values()), default=sweep.epochs)))
+    figure.update_yaxes(title=f"{metric_name(sweep)}{' (log scale)' if is_log else ''}")
     if is_log:
         figure.update_yaxes(**decades(values, clip=True))
     if not shown:
@@ -65,151 +104,78 @@ def curves_figure(sweep: SweepRow, trials: Sequence[TrialRow], measurements: Seq
 def scatter_figure(
     sweep: SweepRow, trials: Sequence[TrialRow], measurements: Sequence[Measurement] = ()
 ) -> Any:
-    """Learning rate against momentum, coloured by result. Measurements tell momentum where a schedule sets it."""
-    momenta = _peak_momenta(measurements)
-    placed = [
-        (trial, rate, _momentum(trial, momenta)) for trial in trials if (rate := _rate(trial)) is not None
-    ]
+    """Learning rate against momentum, coloured by result.
+
+    The measurements tell the momentum of trials whose schedule sets it.
+    """
+    momenta = peak_momenta(measurements)
+    rates = {trial.number: rate for trial in trials if (rate := peak_rate(trial)) is not None}
+    shown = [trial for trial in trials if trial.number in rates]
+    axis = momentum_axis([trial_momentum(trial, momenta) for trial in shown])
+    places = {t.number: (rates[t.number], axis.place(trial_momentum(t, momenta))) for t in shown}
+    hovers = {t.number: hover_text(sweep, t, trial_momentum(t, momenta)) for t in shown}
+    values = [trial.value for trial in shown if trial.value is not None and trial.state not in OPEN_STATES]
+    colours = Colours.of(
+        values, is_log=_is_log(sweep, values), dark_is_high=sweep.goal == "maximize", shares_worst=True
+    )
     figure = go.Figure()
-    axis = momentum_axis([momentum for _, _, momentum in placed])
-    valued = [t for t, _, _ in placed if t.value is not None]
-    colours = LogColours.of([t.value for t in valued], steps=None, reverse=sweep.goal == "maximize")
-    for label, states, marker in _MARKS:
-        members = [place for place in placed if place[0].state in states]
-        if not members:
-            continue
-        figure.add_trace(
-            go.Scatter(
-                x=[rate for _, rate, _ in members],
-                y=[axis.place(momentum) for _, _, momentum in members],
-                mode="markers",
-                name=f"{label} ({len(members)})",
-                marker=marker
-                | (colours.markers([t.value for t, _, _ in members]) if marker["color"] is None else {}),
-                text=[_hover(sweep, trial, momentum) for trial, _, momentum in members],
-                hovertemplate="%{text}<extra></extra>",
-            )
-        )
-    best = best_trial(sweep, [trial for trial, _, _ in placed])
-    if best is not None:
-        rate, momentum = next((rate, m) for trial, rate, m in placed if trial is best)
-        _mark_best(figure, rate, axis.place(momentum), best.number)
-    if colours.low is not None:
-        figure.add_trace(colours.bar(_metric_name(sweep)))
-    title = f"{sweep.name}: {_metric_name(sweep)} by learning rate and momentum"
-    _dress(figure, title, _scatter_subtitle(sweep, [trial for trial, _, _ in placed], best))
-    figure.update_xaxes(title="peak learning rate (log scale)", **decades([rate for _, rate, _ in placed]))
-    figure.update_yaxes(title=axis.title, **axis.ticks)
-    if not placed:
+    for label, states, marker in (_CANCELLED, _OPEN, _PRUNED, _FINISHED, _DIVERGED, _FAILED):
+        members = [trial for trial in shown if trial.state in states]
+        if "color" not in marker:
+            marker = marker | colours.markers([trial.value for trial in members])
+        _add_marks(figure, f"{label} ({len(members)})", members, places, hovers, marker)
+    best = best_trial(sweep, trials)
+    if best is not None and best.number in places:
+        ring = {"symbol": "circle-open", "size": 20, "color": _ACCENT, "line": {"width": 3}}
+        _add_marks(figure, f"best: trial {best.number}", [best], places, hovers, ring)
+    if values:
+        figure.add_trace(colours.bar(metric_name(sweep)))
+    title = f"{escape(sweep.name)}: {metric_name(sweep)} by learning rate and momentum"
+    _dress(figure, title, scatter_subtitle(sweep, trials, best))
+    figure.update_xaxes(title="peak learning rate (log scale)", **decades(list(rates.values())))
+    has_betas = any("betas" in trial.setting for trial in shown)
+    figure.update_yaxes(title=f"momentum{', for Adam β₁' if has_betas else ''}{axis.scale}", **axis.layout)
+    if not shown:
         _say_nothing(figure, "No trial has a learning rate yet.")
     return figure
 
 
-_MARKS: tuple[tuple[str, frozenset[TrialState], dict[str, Any]], ...] = (
-    (
-        "cancelled",
-        frozenset({TrialState.cancelled}),
-        {"symbol": "line-ew-open", "size": 9, "color": "#9aa5b1"},
-    ),
-    ("open", OPEN_STATES, {"symbol": "circle-open", "size": 8, "color": "#9aa5b1"}),
-    (
-        "pruned",
-        frozenset({TrialState.pruned}),
-        {"symbol": "triangle-down", "size": 8, "color": None, "opacity": 0.75},
-    ),
-    (
-        "finished",
-        frozenset({TrialState.finished}),
-        {"symbol": "circle", "size": 11, "color": None, "line": {"width": 1, "color": "white"}},
-    ),
-    (
-        "diverged",
-        frozenset({TrialState.diverged}),
-        {"symbol": "x-thin", "size": 8, "color": _ALARM, "line": {"width": 1.8, "color": _ALARM}},
-    ),
-    (
-        "failed",
-        frozenset({TrialState.failed}),
-        {"symbol": "square-open", "size": 9, "color": _INK, "line": {"width": 1.8}},
-    ),
-)
+def _curves(sweep: SweepRow, measurements: Iterable[Measurement]) -> dict[int, Curve]:
+    curves = {}
+    for number, rows in groupby(measurements, key=lambda row: row.number):
+        curve = [(row.epoch, value) for row in rows if (value := metric_value(sweep, row)) is not None]
+        if curve:
+            curves[number] = curve
+    return curves
 
 
-def _metric_name(sweep: SweepRow) -> str:
-    return {"val_loss": "validation loss", "train_loss": "training loss"}.get(
-        sweep.metric, sweep.metric.replace("val_", "validation ").replace("_", " ")
-    )
+def _is_log(sweep: SweepRow, values: Sequence[float]) -> bool:
+    """A loss falls by factors; what is to grow, say an accuracy, has a ceiling and is read plainly."""
+    return sweep.goal != "maximize" and bool(values) and min(values) > 0
 
 
-def _metric(sweep: SweepRow, shown: Measurement) -> float | None:
-    own = {"val_loss": shown.val_loss, "train_loss": shown.train_loss}
-    value = own.get(sweep.metric, shown.extra.get(sweep.metric))
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _rate(trial: TrialRow) -> float | None:
-    rate = trial.peak_lr if trial.peak_lr is not None else trial.lr
-    return rate if rate is not None and rate > 0 else None
-
-
-def _momentum(trial: TrialRow, measured: Mapping[int, float]) -> float:
-    """The trial's momentum, or largest beta1; 0 where its optimizer was given none."""
-    if trial.momentum is not None:
-        return trial.momentum
-    betas = trial.setting.get("betas")
-    return measured.get(trial.number, betas[0] if isinstance(betas, list | tuple) else 0.0)
-
-
-def _peak_momenta(measurements: Iterable[Measurement]) -> dict[int, float]:
-    peaks: dict[int, float] = {}
-    for shown in measurements:
-        if shown.momentum is not None:
-            peaks[shown.number] = max(shown.momentum, peaks.get(shown.number, shown.momentum))
-    return peaks
-
-
-def _hover(sweep: SweepRow, trial: TrialRow, momentum: float | None) -> str:
-    momentum = trial.momentum if trial.momentum is not None else momentum
-    lines = [f"<b>trial {trial.number}</b> · {trial.state}", f"{trial.optimizer}, {trial.schedule}"]
-    lines.append(f"learning rate {short(_rate(trial))}, momentum {short(momentum)}")
-    if trial.value is not None:
-        lines.append(f"{_metric_name(sweep)} {short(trial.value)} at epoch {trial.epochs_done}")
-    if trial.state is TrialState.diverged and trial.detail and "step" in trial.detail:
-        lines.append(f"diverged at update {trial.detail['step']}")
-    if trial.cause:
-        lines.append(f"cause: {trial.cause}")
-    return "<br>".join(lines)
-
-
-def _thin(curve: list[tuple[int, float]], points: int) -> list[tuple[int, float]]:
+def _thin(curve: Curve, points: int) -> Curve:
     """Every n-th epoch and the last, where all points together are too many to draw."""
     step = max(1, math.ceil(points / _MOST_POINTS))
     return curve if step == 1 else [*curve[:-1:step], curve[-1]]
 
 
-def _binned(trials: Sequence[TrialRow], colours: LogColours) -> list[tuple[int, list[TrialRow]]]:
-    bins: dict[int, list[TrialRow]] = {}
-    for trial in trials:
-        bins.setdefault(colours.bin(_rate(trial)), []).append(trial)
-    return sorted(bins.items())
-
-
-def _add_curves(figure: Any, curves: Iterable[tuple[list[tuple[int, float]], str]], colour: str) -> None:
+def _add_curves(figure: Any, curves: Iterable[tuple[Curve, str]], colour: str) -> None:
     xs: list[int | None] = []
     ys: list[float | None] = []
     texts: list[str | None] = []
     for curve, hover in curves:
-        xs += [epoch for epoch, _ in curve] + [None]  # a gap between this curve and the next
-        ys += [value for _, value in curve] + [None]
-        texts += [hover] * len(curve) + [None]
+        xs += [*(epoch for epoch, _ in curve), None]  # a gap between this curve and the next
+        ys += [*(value for _, value in curve), None]
+        texts += [*([hover] * len(curve)), None]
     figure.add_trace(
         go.Scatter(
             x=xs,
             y=ys,
             text=texts,
             mode="lines",
-            line={"color": colour, "width": 1.2},
-            opacity=0.6,
+            line={"color": colour, "width": 1.3},
+            opacity=0.65,
             showlegend=False,
             hovertemplate="%{text}<br>epoch %{x}: %{y:.5g}<extra></extra>",
         )
@@ -218,32 +184,40 @@ def _add_curves(figure: Any, curves: Iterable[tuple[list[tuple[int, float]], str
 
 def _add_ends(
     figure: Any,
-    sweep: SweepRow,
+    mark: _Mark,
     trials: Sequence[TrialRow],
-    curves: Mapping[int, list[tuple[int, float]]],
+    curves: Mapping[int, Curve],
     hovers: Mapping[int, str],
 ) -> None:
-    """Where curves end early, and why. One of a single epoch would not be seen otherwise."""
-    for label, states, marker in _MARKS:
-        is_early = states & {TrialState.diverged, TrialState.failed, TrialState.pruned}
-        members = [t for t in trials if t.state in states and (is_early or len(curves[t.number]) == 1)]
-        if not members:
-            continue
-        ends = [curves[t.number][-1] for t in members]
+    label, states, marker = mark
+    members = [trial for trial in trials if trial.state in states]
+    ends = {trial.number: curves[trial.number][-1] for trial in members}
+    _add_marks(figure, label, members, ends, hovers, {"color": _MUTED} | marker | {"size": 6})
+
+
+def _add_marks(
+    figure: Any,
+    name: str,
+    trials: Sequence[TrialRow],
+    places: Mapping[int, tuple[float, float]],
+    hovers: Mapping[int, str],
+    marker: Mapping[str, Any],
+) -> None:
+    if trials:
         figure.add_trace(
             go.Scatter(
-                x=[epoch for epoch, _ in ends],
-                y=[value for _, value in ends],
+                x=[places[trial.number][0] for trial in trials],
+                y=[places[trial.number][1] for trial in trials],
+                text=[hovers[trial.number] for trial in trials],
                 mode="markers",
-                name=f"{label} ({sum(t.state in states for t in trials)})",
-                marker=marker | {"size": 6} | ({"color": _MUTED} if marker["color"] is None else {}),
-                text=[hovers[t.number] for t in members],
+                name=name,
+                marker=marker,
                 hovertemplate="%{text}<extra></extra>",
             )
         )
 
 
-def _add_best_curve(figure: Any, curve: list[tuple[int, float]], hover: str, number: int) -> None:
+def _add_best_curve(figure: Any, curve: Curve, hover: str, number: int) -> None:
     figure.add_trace(
         go.Scatter(
             x=[epoch for epoch, _ in curve],
@@ -255,48 +229,6 @@ def _add_best_curve(figure: Any, curve: list[tuple[int, float]], hover: str, num
             text=[hover] * len(curve),
             hovertemplate="%{text}<br>epoch %{x}: %{y:.5g}<extra></extra>",
         )
-    )
-
-
-def _mark_best(figure: Any, x: float, y: float, number: int) -> None:
-    figure.add_trace(
-        go.Scatter(
-            x=[x],
-            y=[y],
-            mode="markers",
-            name=f"best: trial {number}",
-            marker={"symbol": "circle-open", "size": 20, "color": _ACCENT, "line": {"width": 3}},
-            hoverinfo="skip",
-        )
-    )
-
-
-def _counted(trials: Sequence[TrialRow]) -> str:
-    counts = {state: sum(trial.state is state for trial in trials) for state in TrialState}
-    return ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-
-
-def _best_told(sweep: SweepRow, best: TrialRow | None) -> str:
-    if best is None:
-        return "No trial has finished yet."
-    return (
-        f"Best: trial {best.number} with {_metric_name(sweep)} {short(best.value)} ({best.optimizer}, "
-        f"{best.schedule}, learning rate {short(_rate(best))})."
-    )
-
-
-def _curves_subtitle(sweep: SweepRow, trials: Sequence[TrialRow], best: TrialRow | None) -> str:
-    return (
-        f"One line per trial, coloured by its largest learning rate: {_counted(trials) or 'none yet'}."
-        f"<br>{_best_told(sweep, best)}"
-    )
-
-
-def _scatter_subtitle(sweep: SweepRow, trials: Sequence[TrialRow], best: TrialRow | None) -> str:
-    goal = "highest" if sweep.goal == "maximize" else "lowest"
-    return (
-        f"One mark per trial, the {goal} {_metric_name(sweep)} darkest: {_counted(trials) or 'none yet'}."
-        f"<br>{_best_told(sweep, best)}"
     )
 
 
@@ -313,22 +245,16 @@ def _dress(figure: Any, title: str, subtitle: str) -> None:
         template="plotly_white",
         font={"family": _FONT, "size": 13, "color": _INK},
         margin={"l": 80, "r": 30, "t": 120, "b": 90},
+        showlegend=True,
         legend={"orientation": "h", "x": 0.0, "y": -0.13, "yanchor": "top", "font": {"size": 12}},
-        hoverlabel={"bgcolor": "white", "bordercolor": _GRID, "font": {"color": _INK}, "align": "left"},
+        hoverlabel={"bgcolor": "white", "bordercolor": _LINE, "font": {"color": _INK}, "align": "left"},
     )
-    line = {
-        "showline": True,
-        "linecolor": "#b8c2cc",
-        "gridcolor": _GRID,
-        "zeroline": False,
-        "ticks": "outside",
-    }
-    figure.update_xaxes(**line, tickcolor="#b8c2cc")
-    figure.update_yaxes(**line, tickcolor="#b8c2cc")
+    axis = {"showline": True, "linecolor": _LINE, "gridcolor": _GRID, "zeroline": False}
+    figure.update_xaxes(**axis, ticks="outside", tickcolor=_LINE)
+    figure.update_yaxes(**axis, ticks="outside", tickcolor=_LINE)
 
 
 def _say_nothing(figure: Any, text: str) -> None:
-    figure.update_xaxes(range=[0, 1])
     figure.add_annotation(
         text=text,
         x=0.5,

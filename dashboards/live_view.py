@@ -107,13 +107,23 @@ class View:
 
 def describe(setting: Mapping[str, Any]) -> str:
     """A setting in one line: ``SGD lr=0.021 momentum=0.93, StepLR step_size=7 gamma=0.31``."""
-    optimizer, schedule = [str(setting["optimizer"])], [str(setting["schedule"])]
-    for name, value in setting.items():
-        if name in ("optimizer", "schedule", "batch_size", "schedule.every", "warmup.epochs"):
-            continue
-        part = f"{name.removeprefix('schedule.')}={short(value)}"
-        (schedule if name.startswith("schedule.") else optimizer).append(part)
-    return f"{' '.join(optimizer)}, {' '.join(schedule)}"
+    own = {"optimizer", "schedule", "batch_size", "warmup.epochs"}
+    optimizer = [
+        f"{name}={short(value)}"
+        for name, value in setting.items()
+        if name not in own and not name.startswith("schedule.")
+    ]
+    return f"{' '.join([setting['optimizer'], *optimizer])}, {describe_schedule(setting)}"
+
+
+def describe_schedule(setting: Mapping[str, Any]) -> str:
+    """A setting's schedule in one line: ``StepLR step_size=7 gamma=0.31``."""
+    arguments = [
+        f"{name.removeprefix('schedule.')}={short(value)}"
+        for name, value in setting.items()
+        if name.startswith("schedule.") and name != "schedule.every"
+    ]
+    return " ".join([str(setting["schedule"]), *arguments])
 
 
 def short(value: Any) -> str:

@@ -61,8 +61,8 @@ def follow(
 ) -> Iterator[int]:
     """Publish until nobody runs the sweep, then everything; yields how many runs each pass changed.
 
-    MLflow may come and go meanwhile. A sweep that nobody runs yet is waited for, unless ``is_orphan``: whoever
-    started this process, to run the sweep beside it, is gone.
+    MLflow may come and go meanwhile. A sweep that nobody runs yet is waited for, unless ``is_orphan``:
+    whoever started this process, to run the sweep beside it, is gone.
 
     Raises:
         TrackingUnavailable, StoreUnavailable: gone for ``patience_seconds`` after the sweep's end.

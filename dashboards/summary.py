@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dashboards.convergence import best_band
-from dashboards.live_view import describe, duration, short
+from dashboards.live_view import describe, describe_schedule, duration, short
 from search_spaces.catalogue import Catalogue
 from sweeps.records import SweepRow, SweepState, TrialRow, TrialState
 
@@ -41,21 +41,24 @@ def print_summary(
 
 
 def best_table(sweep: SweepRow, best: Sequence[TrialRow]) -> Table:
-    """The best trials with the settings that vary."""
-    columns = [name for name in sweep.columns if len({short(t.setting.get(name)) for t in best}) > 1]
-    schedules = len({trial.schedule for trial in best}) > 1
-    optimizers = len({trial.optimizer for trial in best}) > 1
+    """The best trials with the optimizer's settings that vary, and each schedule in one cell."""
+    varying = [
+        name
+        for name in sweep.columns
+        if not name.startswith("schedule.") and len({short(trial.setting.get(name)) for trial in best}) > 1
+    ]
+    optimizers = ["optimizer"] if len({trial.optimizer for trial in best}) > 1 else []
     table = Table(
         title=f"best by {sweep.metric} ({sweep.goal})", title_justify="left", box=None, pad_edge=False
     )
-    heads = ["trial", sweep.metric]
-    heads += ["optimizer"] * optimizers + ["schedule"] * schedules
-    for name in heads + columns:
-        table.add_column(name, justify="left" if name in ("optimizer", "schedule") else "right", no_wrap=True)
+    for name in ("trial", sweep.metric, *optimizers, *varying, "schedule"):
+        left = name in ("optimizer", "schedule")
+        table.add_column(name, justify="left" if left else "right", no_wrap=not left)
     for trial in best:
         cells = [str(trial.number), f"{trial.value:.5f}" if trial.value is not None else ""]
-        cells += [trial.optimizer] * optimizers + [trial.schedule] * schedules
-        table.add_row(*cells, *(short(trial.setting.get(name)) for name in columns))
+        cells += [trial.optimizer] if optimizers else []
+        cells += [short(trial.setting.get(name)) for name in varying]
+        table.add_row(*cells, describe_schedule(trial.setting))
     return table
 
 

@@ -31,6 +31,8 @@ _LIMITS = {  # MLflow's own: 120 s a request and seven retries, about four minut
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
 }
+# Without it MLflow's pages open on traces of language models, where no run is to be seen.
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
 
 class TrackingUnavailable(RavineError):
@@ -99,7 +101,10 @@ class Tracking:
             found = self._client.get_experiment_by_name(name)
             if found is None:
                 try:
-                    return str(self._client.create_experiment(name, artifact_location=self._location(name)))
+                    location = self._location(name)
+                    return str(
+                        self._client.create_experiment(name, artifact_location=location, tags=_EXPERIMENT_TAGS)
+                    )
                 except MlflowException as error:
                     if error.error_code != "RESOURCE_ALREADY_EXISTS":
                         raise
@@ -281,6 +286,7 @@ def _make_file(path: Path, artifacts: Path | None) -> None:
     """
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
+    make_store: Any = SqlAlchemyStore  # it has no type hints
     draft = path.with_name(f".{path.name}.{os.getpid()}")
 
     def hurry(connection: sqlite3.Connection, _record: object) -> None:
@@ -290,7 +296,7 @@ def _make_file(path: Path, artifacts: Path | None) -> None:
     draft.touch(mode=0o600)
     event.listen(Engine, "connect", hurry)
     try:
-        SqlAlchemyStore(f"sqlite:///{draft}", str(artifacts or path.parent / "artifacts")).engine.dispose()
+        make_store(f"sqlite:///{draft}", str(artifacts or path.parent / "artifacts")).engine.dispose()
         _sync(draft)
         with suppress(FileExistsError):  # another publisher was faster
             os.link(draft, path)

@@ -73,9 +73,9 @@ class LogOneMinus:
 
     def at(self, fraction: float) -> float:
         """Value at ``fraction`` of the way in log(1 - x)."""
-        # 1 - (1 - low) need not be low again.
-        if fraction <= 0.0:
-            return self.low
+        # 1 - (1 - x) need not be x again, and a grid has both ends.
+        if fraction <= 0.0 or fraction >= 1.0:
+            return self.low if fraction <= 0.0 else self.high
         return self.from_distance(_geometric(1.0 - self.low, 1.0 - self.high, fraction))
 
     def from_distance(self, distance: float) -> float:

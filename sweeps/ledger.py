@@ -295,7 +295,7 @@ class Ledger:
         return _progress(trial, state, cause=cause, detail=detail)
 
     def mark_started(self, numbers: Sequence[int]) -> None:
-        """Orders for these waiting trials have been sent."""
+        """Orders for these waiting trials have been sent; the record being written says so."""
         self.counts[TrialState.waiting] -= len(numbers)
         self.counts[TrialState.running] += len(numbers)
 

@@ -153,7 +153,6 @@ class Session:
         for lane in self._lanes:
             self._assign(lane, [n for n in behind if behind[n].place.lane == lane.number])
         self._to_start += sorted(behind)
-        self._ledger.mark_started(sorted(behind))
         for remaining in range(passes, 0, -1):
             for worker in range(self._pool.workers):
                 mine = [number for number in sorted(behind) if self._worker_of[number] == worker]
@@ -170,7 +169,6 @@ class Session:
         joining = [number for number in training if number not in self._worker_of]
         self._assign(lane, joining)
         self._to_start += joining
-        self._ledger.mark_started(joining)
         awaited: set[int] = set()
         for worker in lane.workers:
             release = tuple(number for number in self._to_release if self._worker_of[number] == worker)
@@ -217,6 +215,7 @@ class Session:
             raise LeaseLost(self._run.sweep_id, self._lease.epoch)
         round_ = lane.next_round
         del lane.awaited[round_]
+        self._ledger.mark_started(self._to_start)
         record = self._ledger.close_round(
             lane.number,
             round_,

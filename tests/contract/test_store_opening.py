@@ -292,25 +292,31 @@ def test_every_connection_keeps_its_promises(sqlite_url: str) -> None:
     store.close()
 
 
-OPEN = """
-import sys
+OPENED_BY_FOUR = """
+import os, sys
 from sweeps.store import open_store
-sys.stdin.readline()
-store = open_store(sys.argv[1])
-print(store.identity(), store._database.read(lambda c: c.exec_driver_sql('SELECT * FROM alembic_version').all()))
+
+children = []
+for _ in range(4):
+    children.append(os.fork())
+    if children[-1] == 0:
+        store = open_store(sys.argv[1])
+        revisions = store._database.read(
+            lambda connection: connection.exec_driver_sql("SELECT * FROM alembic_version").all()
+        )
+        os.write(1, f"{store.identity()} {revisions}\\n".encode())
+        os._exit(0)
+assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 4
 """
 
 
 def test_all_who_open_a_fresh_store_at_once_succeed(empty_url: str) -> None:
-    command = [sys.executable, "-c", OPEN, empty_url]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    processes = [subprocess.Popen(command, cwd=ROOT, text=True, **pipes) for _ in range(4)]  # type: ignore[call-overload]
-    for process in processes:
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    said = [process.communicate(timeout=60) for process in processes]
-    assert [process.returncode for process in processes] == [0] * 4, said
-    assert len({output for output, _errors in said}) == 1
+    command = [sys.executable, "-c", OPENED_BY_FOUR, empty_url]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.splitlines()
+    assert len(said) == 4
+    assert len(set(said)) == 1
 
 
 def test_alembic_is_loaded_only_to_migrate(store_url: str) -> None:

@@ -111,9 +111,7 @@ SCHEDULES = (
     schedule("ExponentialLR", needed("gamma", NUMBER)),
     schedule("SequentialLR", needed("schedulers", (Kind.schedules,)), needed("milestones", LIST)),
     schedule("ChainedScheduler", needed("schedulers", (Kind.schedules,))),
-    schedule(
-        "CosineAnnealingLR", needed("T_max", WHOLE), optional("eta_min", NUMBER, 0.0), horizon="T_max"
-    ),
+    schedule("CosineAnnealingLR", needed("T_max", WHOLE), optional("eta_min", NUMBER, 0.0), horizon="T_max"),
     schedule(
         "CosineAnnealingWarmRestarts",
         needed("T_0", WHOLE),

@@ -98,7 +98,9 @@ def curve(trial: NewTrial, epochs: int) -> list[Measurement]:
     return rows
 
 
-def ending(trial: NewTrial, rows: list[Measurement], state: TrialState) -> TrialProgress:
+def ending(
+    trial: NewTrial, rows: list[Measurement], state: TrialState, metric: str = "val_loss"
+) -> TrialProgress:
     """How the trial stands with these measurements."""
     detail: dict[str, Any] | None = None
     if state is TrialState.diverged:
@@ -109,7 +111,7 @@ def ending(trial: NewTrial, rows: list[Measurement], state: TrialState) -> Trial
     return TrialProgress(
         number=trial.number,
         state=state,
-        value=None if valueless else rows[-1].val_loss,
+        value=None if valueless else getattr(rows[-1], metric, None) or rows[-1].extra[metric],
         epochs_done=len(rows),
         peak_lr=max((row.lr for row in rows), default=None),
         final_lr=rows[-1].lr if rows else None,
@@ -118,9 +120,12 @@ def ending(trial: NewTrial, rows: list[Measurement], state: TrialState) -> Trial
     )
 
 
-def add_trials(store: Store, lease: Lease, states: dict[int, tuple[TrialState, int]], round_: int = 1) -> None:
+def add_trials(
+    store: Store, lease: Lease, states: dict[int, tuple[TrialState, int]], round_: int = 1
+) -> None:
     """Store trials by number that have trained some epochs and stand as told."""
     trials = [new_trial(number) for number in states]
+    metric = store.sweep(lease.sweep_id).metric
     rows = {trial.number: curve(trial, states[trial.number][1]) for trial in trials}
     moved = [t for t in trials if states[t.number][0] is not TrialState.waiting]
     cancelled = [t for t in moved if states[t.number] == (TrialState.cancelled, 0)]
@@ -131,7 +136,7 @@ def add_trials(store: Store, lease: Lease, states: dict[int, tuple[TrialState, i
             trials=tuple(trials),
             started=tuple(t.number for t in moved if t not in cancelled),
             measurements=tuple(row for t in moved for row in rows[t.number]),
-            progress=tuple(ending(t, rows[t.number], states[t.number][0]) for t in moved),
+            progress=tuple(ending(t, rows[t.number], states[t.number][0], metric) for t in moved),
         ),
     )
 

@@ -53,7 +53,9 @@ RANGES: st.SearchStrategy[Numeric] = st.one_of(
         pairs(st.floats(min_value=-1e6, max_value=1.0, exclude_max=True)),
         POINTS,
     ),
-    st.builds(lambda ab, points: Integer(low=ab[0], high=ab[1], points=points), whole_pairs(-(10**6)), POINTS),
+    st.builds(
+        lambda ab, points: Integer(low=ab[0], high=ab[1], points=points), whole_pairs(-(10**6)), POINTS
+    ),
     st.builds(
         lambda ab, points: Integer(low=ab[0], high=ab[1], log=True, points=points), whole_pairs(1), POINTS
     ),

@@ -1,0 +1,5 @@
+"""``python -m sweeps`` is the ``ravine`` command."""
+
+from sweeps.cli import main
+
+main()

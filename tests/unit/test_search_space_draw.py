@@ -1,0 +1,252 @@
+"""Drawing settings: what is asked and when, what schedules suppress, grids, and settings as JSON."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search_spaces.files import load_space
+from search_spaces.ranges import Choice, Numeric, Value
+from search_spaces.settings import Schedule, Setting
+from search_spaces.space import SearchSpace, dimensions, grid_settings
+from tests.unit.catalogue_for_tests import CATALOGUE
+
+HEAD = """\
+task: digits-mlp
+metric: {name: val_loss, goal: minimize}
+epochs: 20
+trials: 64
+"""
+
+
+def space(text: str) -> SearchSpace:
+    return load_space(HEAD + text, source="s.yaml", stem="s", catalogue=CATALOGUE).space
+
+
+class Asked:
+    """Answers with prepared values, else the middle of a range, and remembers what it was asked."""
+
+    def __init__(self, **answers: Value) -> None:
+        self.answers = {name.replace("__", "."): value for name, value in answers.items()}
+        self.names: list[str] = []
+
+    def __call__(self, name: str, range_: Numeric | Choice) -> Value:
+        self.names.append(name)
+        return self.answers.get(name, range_.at(0.5))
+
+
+MIXED = """\
+optimizer:
+  - SGD: {lr: {log: [1e-4, 1]}, momentum: {log1m: [0, 0.99]}, weight_decay: 0.0005}
+  - Adam: {lr: {log: [1e-5, 1e-2]}, betas: {tuple: [{log1m: [0.8, 0.95]}, 0.999]}}
+schedule:
+  - constant
+  - StepLR: {step_size: {int: [3, 15]}, gamma: [0.1, {uniform: [0.3, 0.9]}]}
+  - OneCycleLR: {max_lr: {log: [0.01, 2]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("answers", "names"),
+    [
+        ({"optimizer": 0, "schedule": 0}, ["optimizer", "schedule", "SGD.lr", "SGD.momentum"]),
+        ({"optimizer": 1, "schedule": 0}, ["optimizer", "schedule", "Adam.lr", "Adam.betas.0"]),
+        (
+            {"optimizer": 0, "schedule": 1, "StepLR__gamma": 0},
+            ["optimizer", "schedule", "StepLR.step_size", "StepLR.gamma", "SGD.lr", "SGD.momentum"],
+        ),
+        (
+            {"optimizer": 0, "schedule": 1, "StepLR__gamma": 1},
+            [
+                "optimizer",
+                "schedule",
+                "StepLR.step_size",
+                "StepLR.gamma",
+                "StepLR.gamma[1]",
+                "SGD.lr",
+                "SGD.momentum",
+            ],
+        ),
+        ({"optimizer": 0, "schedule": 2}, ["optimizer", "schedule", "OneCycleLR.max_lr"]),
+    ],
+)
+def test_only_what_a_choice_brings_is_asked(answers: dict[str, Value], names: list[str]) -> None:
+    asked = Asked(**answers)
+    found = space(MIXED)
+    found.draw(asked)
+    assert asked.names == names
+    assert set(names) <= set(dimensions(found))
+
+
+def test_a_drawn_setting_has_everything() -> None:
+    setting = space(MIXED + "batch_size: [16, 64]\nwarmup: {epochs: 1}").draw(
+        Asked(optimizer=1, schedule=1, StepLR__gamma=0, Adam__lr=0.003, Adam__betas__0=0.9, batch_size=1)
+    )
+    assert setting == Setting(
+        optimizer="Adam",
+        arguments={"lr": 0.003, "betas": (0.9, 0.999)},
+        schedule=Schedule(name="StepLR", arguments={"step_size": 9, "gamma": 0.1}),
+        warmup_epochs=1,
+        batch_size=64,
+    )
+
+
+SUPPRESSING = "optimizer: {SGD: {lr: {log: [1e-4, 1]}, momentum: 0.9, nesterov: true}}\nschedule: "
+
+
+@pytest.mark.parametrize(
+    ("schedule", "kept"),
+    [
+        ("constant", {"lr", "momentum", "nesterov"}),
+        ("{OneCycleLR: {max_lr: 1}}", {"nesterov"}),
+        ("{OneCycleLR: {max_lr: 1, cycle_momentum: false}}", {"momentum", "nesterov"}),
+        ("{CyclicLR: {base_lr: 0.1, max_lr: 1}}", {"nesterov"}),
+        ("{CyclicLR: {base_lr: 0.1, max_lr: 1, cycle_momentum: false}}", {"momentum", "nesterov"}),
+        ("{ChainedScheduler: {schedulers: [{OneCycleLR: {max_lr: 1}}]}}", {"nesterov"}),
+        (
+            "{SequentialLR: {milestones: {value: [3]}, schedulers: [{ConstantLR: {factor: [0.5, 1]}}, "
+            "{CyclicLR: {base_lr: 0.1, max_lr: 1, cycle_momentum: false}}]}}",
+            {"momentum", "nesterov"},
+        ),
+    ],
+)
+def test_what_a_schedule_sets_itself_is_absent(schedule: str, kept: set[str]) -> None:
+    setting = space(SUPPRESSING + schedule).draw(Asked())
+    assert set(setting.arguments) == kept
+    assert setting.arguments["nesterov"] is True
+
+
+def test_a_drawn_switch_decides_whether_momentum_is_suppressed() -> None:
+    found = space(SUPPRESSING + "{CyclicLR: {base_lr: 0.1, max_lr: 1, cycle_momentum: [false, true]}}")
+    assert "momentum" in found.draw(Asked(CyclicLR__cycle_momentum=0)).arguments
+    assert "momentum" not in found.draw(Asked(CyclicLR__cycle_momentum=1)).arguments
+
+
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.5, True)])
+def test_a_drawn_momentum_of_zero_turns_nesterov_off(momentum: float, nesterov: bool) -> None:
+    found = space("optimizer: {SGD: {momentum: {uniform: [0, 0.9]}, nesterov: true}}")
+    assert found.draw(Asked(SGD__momentum=momentum)).arguments["nesterov"] is nesterov
+
+
+def test_nesterov_needs_the_schedule_that_brings_the_momentum() -> None:
+    found = space("optimizer: {SGD: {nesterov: true}}\nschedule: [constant, {OneCycleLR: {max_lr: 1}}]")
+    assert found.draw(Asked(schedule=0)).arguments["nesterov"] is False
+    assert found.draw(Asked(schedule=1)).arguments["nesterov"] is True
+
+
+def test_an_optimizer_with_momentum_by_default_keeps_nesterov() -> None:
+    assert space("optimizer: {Muon: {nesterov: true}}").draw(Asked()).arguments == {"nesterov": True}
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("optimizer: SGD", 1),
+        ("optimizer: {SGD: {lr: {log: [1e-3, 1], points: 4}}}", 4),
+        ("optimizer: {SGD: {lr: {log: [1e-3, 1], points: 4}, momentum: [0.5, 0.9]}}", 8),
+        ("optimizer: {SGD: {lr: [0.1, {log: [0.2, 1], points: 3}]}}", 4),
+        ("optimizer: {SGD: {lr: {int: [1, 3], points: 9}}}", 3),
+        ("optimizer: [{SGD: {lr: [0.1, 0.2]}}, {Adam: {lr: [0.1, 0.2, 0.3]}}]", 5),
+        ("optimizer: {SGD: {lr: [0.1, 0.2]}}\nbatch_size: [8, 16, 32]", 6),
+        (
+            "optimizer: {SGD: {lr: {log: [1e-3, 1], points: 4}, weight_decay: [0, 1e-4]}}\n"
+            "schedule: [constant, {StepLR: {step_size: [3, 5]}}, {OneCycleLR: {max_lr: [1, 2, 3]}}]",
+            8 + 2 * 8 + 3 * 2,
+        ),
+        ("optimizer: {Adam: {betas: {tuple: [[0.8, 0.9], {log1m: [0.9, 0.999], points: 3}]}}}", 6),
+    ],
+)
+def test_a_grid_has_every_point_once(text: str, count: int) -> None:
+    points = list(grid_settings(space(text + "\nsampler: grid")))
+    assert len(points) == count
+    assert len({json.dumps(values) for values, _ in points}) == count
+    assert len({json.dumps(setting.to_json(), sort_keys=True) for _, setting in points}) == count
+
+
+def test_in_a_grid_later_names_vary_fastest() -> None:
+    found = space("optimizer: {SGD: {lr: [0.1, 0.2], momentum: [0.5, 0.9]}}\nsampler: grid")
+    settings = [setting.arguments for _, setting in grid_settings(found)]
+    assert [(each["lr"], each["momentum"]) for each in settings] == [
+        (0.1, 0.5),
+        (0.1, 0.9),
+        (0.2, 0.5),
+        (0.2, 0.9),
+    ]
+
+
+def test_columns_are_in_the_files_order() -> None:
+    assert space(MIXED + "batch_size: [16, 64]").columns() == (
+        "lr",
+        "momentum",
+        "weight_decay",
+        "betas",
+        "schedule.step_size",
+        "schedule.gamma",
+        "schedule.max_lr",
+        "batch_size",
+    )
+
+
+NESTED = """\
+optimizer: {Adam: {lr: {log: [1e-4, 1]}, betas: {tuple: [[0.8, 0.9], 0.999]}, foreach: null}}
+schedule:
+  SequentialLR:
+    every: step
+    milestones: {value: [5]}
+    schedulers:
+      - ConstantLR: {factor: {uniform: [0.1, 1]}}
+      - ChainedScheduler: {schedulers: [{StepLR: {step_size: 3}}, {MultiStepLR: {milestones: {value: [8]}}}]}
+warmup: {epochs: 2}
+"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        MIXED,
+        NESTED,
+        NESTED.replace("    every: step\n", ""),
+        "optimizer: SGD\nschedule: {ReduceLROnPlateau: {watch: val_accuracy, mode: max}}",
+        "optimizer: SGD\nschedule: {CosineAnnealingWarmRestarts: {T_0: 3, every: fraction}}",
+    ],
+)
+@pytest.mark.parametrize("seed", range(5))
+def test_a_setting_survives_json(text: str, seed: int) -> None:
+    numbers = random.Random(seed)
+    setting = space(text).draw(lambda name, range_: range_.at(numbers.random()))
+    again = Setting.from_json(json.loads(json.dumps(setting.to_json())))
+    assert again == setting
+
+
+@given(
+    lr=st.floats(allow_nan=False, allow_infinity=False),
+    milestones=st.lists(st.integers(0, 100)),
+    every=st.sampled_from(["epoch", "step"]),
+)
+def test_json_keeps_every_number_exactly(lr: float, milestones: list[int], every: str) -> None:
+    part = Schedule(name="MultiStepLR", arguments={"milestones": tuple(milestones)}, every=every)
+    setting = Setting(
+        optimizer="SGD",
+        arguments={"lr": lr},
+        schedule=Schedule(name="ChainedScheduler", arguments={"schedulers": (part,)}, every=every),
+        task_arguments={"condition": lr, "layers": tuple(milestones)},
+    )
+    assert Setting.from_json(json.loads(json.dumps(setting.to_json()))) == setting
+
+
+def test_a_schedules_own_name_does_not_collide_with_its_columns() -> None:
+    setting = space(NESTED).draw(Asked())
+    flat = setting.to_json()
+    assert flat["schedule"] == "SequentialLR"
+    assert flat["schedule.every"] == "step"
+    assert flat["schedule.schedulers"][1] == {
+        "ChainedScheduler": {
+            "schedulers": [{"StepLR": {"step_size": 3}}, {"MultiStepLR": {"milestones": [8]}}]
+        }
+    }
+    assert Setting.from_json(flat | {"batch_size": 64}) == replace(setting, batch_size=64)
