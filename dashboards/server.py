@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -46,7 +47,7 @@ def serve_dashboard(home: Path, port: int, *, tell: Callable[[str], None] | None
     try:
         if not _wait_until_it_answers(server, port, stopped):
             return 0
-        (tell or _tell)(f"MLflow shows {database} at http://{_HOST}:{port}/#/experiments until Ctrl-C.")
+        (tell or _tell)(f"MLflow shows {database} until Ctrl-C: {_address(port)}")
         while not stopped and server.poll() is None:
             time.sleep(0.1)
         return 0 if stopped else server.returncode
@@ -101,16 +102,31 @@ def _wait_until_it_answers(server: subprocess.Popen[bytes], port: int, stopped: 
                 f"MLflow's server did not start on port {port}. "
                 f"`{sys.executable} -m mlflow server --port {port}` shows why."
             )
-        connection = http.client.HTTPConnection(_HOST, port, timeout=1.0)
-        try:
-            connection.request("GET", "/health")
-            if connection.getresponse().status == http.client.OK:
-                return True
-        except (OSError, http.client.HTTPException):
-            time.sleep(0.1)
-        finally:
-            connection.close()
+        if _ask(port, "/health") is not None:
+            return True
+        time.sleep(0.1)
     return False
+
+
+def _address(port: int) -> str:
+    """The newest experiment's runs; MLflow's first page shows traces of language models."""
+    answer = _ask(port, "/api/2.0/mlflow/experiments/search?max_results=1&order_by=last_update_time+DESC")
+    found = re.search(rb'"experiment_id": *"(\d+)"', answer or b"")
+    experiment = f"/{found[1].decode()}/runs" if found else ""
+    return f"http://{_HOST}:{port}/#/experiments{experiment}?workflowType=machine_learning"
+
+
+def _ask(port: int, path: str) -> bytes | None:
+    """The server's answer; None where it gives none yet."""
+    connection = http.client.HTTPConnection(_HOST, port, timeout=5.0)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.read() if answer.status == http.client.OK else None
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:

@@ -31,9 +31,6 @@ _LIMITS = {  # MLflow's own: 120 s a request and seven retries, about four minut
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
 }
-# Without it MLflow's pages open on traces of language models, where no run is to be seen.
-_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-
 
 class TrackingUnavailable(RavineError):
     """MLflow cannot be reached, or refuses what it is told. Training is not touched by it."""
@@ -101,10 +98,7 @@ class Tracking:
             found = self._client.get_experiment_by_name(name)
             if found is None:
                 try:
-                    location = self._location(name)
-                    return str(
-                        self._client.create_experiment(name, artifact_location=location, tags=_EXPERIMENT_TAGS)
-                    )
+                    return str(self._client.create_experiment(name, artifact_location=self._location(name)))
                 except MlflowException as error:
                     if error.error_code != "RESOURCE_ALREADY_EXISTS":
                         raise

@@ -124,8 +124,9 @@ def launch(
 ) -> None:
     """Train a new sweep from FILE. Example: ravine launch search_spaces/library/momentum.yaml --trials 64."""
     from search_spaces.files import Overrides
-    from sweeps.launching import create_sweep, read_sweep_file
+    from sweeps.launching import check_cluster, create_sweep, read_sweep_file
 
+    check_cluster(ray)
     places = _home(home, database, tracking)
     overrides = Overrides(trials=trials, epochs=epochs, seed=seed)
     text, loaded = read_sweep_file(file, overrides)
@@ -148,7 +149,7 @@ def resume(
     json: JsonOption = False,
 ) -> None:
     """Go on with an interrupted SWEEP; of a finished one, publish what is missing. Example: ravine resume 3."""
-    from sweeps.launching import stored_space
+    from sweeps.launching import check_cluster, stored_space
     from sweeps.records import SweepState
 
     places = _home(home, database, tracking)
@@ -160,6 +161,7 @@ def resume(
             _drain(Publisher.start(places, row.id), row.id)
             _report(store, row.id, seconds=0.0, json=json)
             return
+        check_cluster(ray)
         _run(store, places, row.id, stored_space(row), workers=workers, ray=ray, json=json)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +16,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from sweeps import store_json
 from sweeps.errors import StoreUnavailable
-from sweeps.store_transactions import Database, unavailable
+from sweeps.store_transactions import TRIES, Database, pause, unavailable
 
 _WANTED = "Give sqlite:////path/to/ravine.db or postgresql://user@host/database."
 _BUSY_MILLISECONDS = 30_000
@@ -35,7 +36,9 @@ def open_database(
     display = parsed.render_as_string(hide_password=True)
     engine = _sqlite_engine(parsed, read_only) if is_sqlite else _postgresql_engine(parsed, read_only)
     try:
-        description = _prepare_sqlite(engine, display, read_only) if is_sqlite else _inspect(engine, display)
+        if is_sqlite and not read_only:
+            _set_journal_mode(engine, sleep, jitter)
+        description = _inspect_sqlite(engine, display) if is_sqlite else _inspect_postgresql(engine, display)
     except (SQLAlchemyError, sqlite3.Error) as error:
         engine.dispose()
         raise unavailable(display, error) from error
@@ -153,22 +156,35 @@ def wal_is_safe(version: tuple[int, ...]) -> bool:
     return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
 
 
-def _prepare_sqlite(engine: Engine, display: str, read_only: bool) -> str:
-    """Set the journal's mode, which the file remembers; what the store runs on, in words."""
-    wanted = "wal" if wal_is_safe(sqlite3.sqlite_version_info) else "delete"
-    connection = engine.raw_connection()
-    try:
+def _journal_mode_wanted() -> str:
+    return "wal" if wal_is_safe(sqlite3.sqlite_version_info) else "delete"
+
+
+def _set_journal_mode(engine: Engine, sleep: Callable[[float], None], jitter: Callable[[], float]) -> None:
+    """Set the journal's mode where it is another; the file remembers it."""
+    wanted = _journal_mode_wanted()
+    with closing(engine.raw_connection()) as connection:
         cursor = connection.cursor()
-        mode = _pragma(cursor, "journal_mode")
-        if mode != wanted and not read_only:
-            mode = _pragma(cursor, f"journal_mode={wanted}")
-        if mode == "wal" and wanted != "wal":
-            raise StoreUnavailable(
-                f"The store {display} is in WAL mode, in which SQLite {sqlite3.sqlite_version} can lose "
-                "commits. End what else has it open, then launch or resume a sweep, which changes the mode."
-            )
-    finally:
-        connection.close()
+        for attempt in range(1, TRIES + 1):
+            try:
+                if wanted in (_pragma(cursor, "journal_mode"), _pragma(cursor, f"journal_mode={wanted}")):
+                    return
+            except sqlite3.OperationalError:
+                # Where two change the mode at once, SQLite refuses one of them without waiting.
+                if attempt == TRIES:
+                    raise
+            sleep(pause(attempt, jitter()))
+
+
+def _inspect_sqlite(engine: Engine, display: str) -> str:
+    """What the store runs on, in words, once it is known that the journal's mode loses nothing."""
+    with closing(engine.raw_connection()) as connection:
+        mode = _pragma(connection.cursor(), "journal_mode")
+    if mode == "wal" and _journal_mode_wanted() != "wal":
+        raise StoreUnavailable(
+            f"The store {display} is in WAL mode, in which SQLite {sqlite3.sqlite_version} can lose "
+            "commits. End what else has it open, then launch or resume a sweep, which changes the mode."
+        )
     return f"SQLite {sqlite3.sqlite_version}, journal_mode={mode}, synchronous=FULL"
 
 
@@ -200,7 +216,7 @@ def _postgresql_engine(url: URL, read_only: bool) -> Engine:
     return engine
 
 
-def _inspect(engine: Engine, display: str) -> str:
+def _inspect_postgresql(engine: Engine, display: str) -> str:
     """What the store runs on, in words, once it is known that the server keeps what it has committed."""
     with engine.connect() as connection:
         for setting in ("fsync", "full_page_writes", "synchronous_commit"):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import time
 from typing import Any
+from urllib.parse import urlsplit
 
 from search_spaces.errors import Problem, SpaceErrors
 from search_spaces.files import LoadedSpace, Overrides, load_space
@@ -23,6 +25,7 @@ from sweeps.store import Store
 from workers.messages import WorkerSetup
 from workers.pool import Pool
 
+CLUSTER_ANSWER_SECONDS = 5.0
 MAXIMUM_WIDTH = 128
 ROWS_WORTH_A_WORKER = 4
 LONGEST_READ = 64 * LARGEST_TEXT  # enough to say how long a file is that is too long
@@ -131,6 +134,28 @@ def share_out(space: SearchSpace, *, workers: int | None, ray: str, cores: int, 
     worth = max(1, space.concurrency // ROWS_WORTH_A_WORKER)
     count = workers if workers is not None else min(worth, devices or cores)
     return Resources(workers=count, threads=max(1, cores // count), ray=ray)
+
+
+def check_cluster(ray: str) -> None:
+    """Raise BadInput unless ``ray`` is local, none, auto, or the address of something that answers.
+
+    Ray itself takes more than a minute to give an address up.
+    """
+    if ray in ("local", "none", "auto"):
+        return
+    address = urlsplit(ray if "://" in ray else f"ray://{ray}")
+    try:
+        host, port = address.hostname, address.port
+    except ValueError:
+        host, port = None, None
+    if not host or port is None:
+        raise BadInput(f"--ray {ray}: wants local, none, auto, or a cluster's address such as 10.0.0.5:6379")
+    try:
+        socket.create_connection((host, port), timeout=CLUSTER_ANSWER_SECONDS).close()
+    except OSError as error:
+        raise BadInput(
+            f"--ray {ray}: nothing answers there ({error.strerror or error}); is the cluster up, and this its address?"
+        ) from error
 
 
 def run_stored_sweep(

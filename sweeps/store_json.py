@@ -48,4 +48,4 @@ def _plain(value: Any) -> Any:
 
 
 def _number(item: dict[str, Any]) -> Any:
-    return float(item[_NOT_FINITE]) if item.keys() == {_NOT_FINITE} else item
+    return float(item[_NOT_FINITE]) if item.get(_NOT_FINITE) in ("nan", "inf", "-inf") else item

@@ -83,7 +83,7 @@ class Database:
             except (DBAPIError, PoolTimeout) as error:
                 if attempt == TRIES or not _may_pass(error, committing=committing):
                     raise self._unavailable(error, committing=committing) from error
-            self._sleep(min(2.0, 0.05 * 2**attempt) * (0.5 + self._jitter()))
+            self._sleep(pause(attempt, self._jitter()))
         raise AssertionError("the last try returns or raises")
 
     def _unavailable(self, error: SQLAlchemyError, *, committing: bool) -> StoreUnavailable:
@@ -93,6 +93,11 @@ class Database:
                 "Whether it was stored is not known; read it again before going on."
             )
         return unavailable(self.display, error)
+
+
+def pause(attempt: int, jitter: float) -> float:
+    """Seconds to wait after this try, the first being 1; ``jitter`` from 0 to 1 spreads them."""
+    return min(2.0, 0.05 * 2.0**attempt) * (0.5 + jitter)
 
 
 def _may_pass(error: SQLAlchemyError, *, committing: bool) -> bool:
@@ -122,7 +127,7 @@ def reason(error: Exception) -> str:
 
 
 _ADVICE = {
-    "locked": "Another process has been writing for half a minute; see which one, end it or wait.",
+    "locked": "Another process kept it locked for half a minute; see which one, end it or wait.",
     "full": "Free some space and resume.",
     "not a database": "Name another file, or move this one away.",
     "malformed": "Restore a backup (`ravine restore`), or move the file away.",

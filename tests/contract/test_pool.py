@@ -28,9 +28,7 @@ def start_pool(request: pytest.FixtureRequest) -> Iterator[StartPool]:
         request.getfixturevalue("ray_runtime")
 
     def start(setup: WorkerSetup, workers: int) -> Pool:
-        pool: Pool = (
-            RayPool(setup, workers) if request.param == "ray" else InProcessPool(setup, workers)
-        )
+        pool: Pool = RayPool(setup, workers) if request.param == "ray" else InProcessPool(setup, workers)
         started.append(pool)
         return pool
 
@@ -85,9 +83,7 @@ def test_outcomes_are_of_three_kinds(start_pool: StartPool) -> None:
     broken = Admission(
         number=2, seed=0, setting=Setting(optimizer="SGD", arguments={"lr": 0.1}, batch_size=5000)
     )
-    orders = Orders(
-        lane=0, round=1, admit=(trial(0), trial(1, lr=math.inf), broken), advance=(0, 1, 2)
-    )
+    orders = Orders(lane=0, round=1, admit=(trial(0), trial(1, lr=math.inf), broken), advance=(0, 1, 2))
     pool.send(0, orders)
     received = pool.receive(120)
     assert received is not None

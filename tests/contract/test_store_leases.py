@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy import Connection
 
 from sweeps.errors import LeaseLost, SweepBusy, SweepOver, UnknownSweep
+from sweeps.leases import lock_sweep
 from sweeps.records import Lease, Owner, RoundRecord, SweepState, TrialState
 from sweeps.store import Store
 from tests.contract.store_values import ME, OTHER, alive, dead, leased, measurement, new_sweep, with_trials
@@ -101,6 +104,23 @@ def test_an_ended_lease_can_be_taken_from_a_living_owner(store: Store) -> None:
     time.sleep(0.1)
     assert store.sweep(lease.sweep_id).owner is None
     assert store.take_lease(lease.sweep_id, OTHER, lease_seconds=60, is_dead=alive).epoch == 2
+
+
+def test_the_clock_is_read_after_waiting(store: Store) -> None:
+    lease = leased(store, lease_seconds=0.4)
+    holding = threading.Event()
+
+    def hold(connection: Connection) -> None:
+        lock_sweep(connection, lease.sweep_id)
+        holding.set()
+        time.sleep(0.6)
+
+    holder = threading.Thread(target=store._database.write, args=(hold,))
+    holder.start()
+    assert holding.wait(10)
+    # In force when it is asked for, ended when it can be taken.
+    assert store.take_lease(lease.sweep_id, OTHER, lease_seconds=60, is_dead=alive).epoch == 2
+    holder.join()
 
 
 def test_every_write_extends_the_lease(store: Store) -> None:

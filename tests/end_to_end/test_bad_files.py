@@ -113,6 +113,8 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
         (["--epochs", "-1"], "--epochs"),
         (["--seed", "-5"], "--seed"),
         (["--workers", "0"], "--workers"),
+        (["--ray", "127.0.0.1:1"], "nothing answers"),
+        (["--ray", "somewhere"], "address"),
         (["--database", "mysql://x/y"], "mysql"),
         (["--database", "sqlite:////dev/null/ravine.db"], "/dev/null"),
     ],

@@ -243,11 +243,3 @@ def test_an_interrupted_sweep_is_stopped_without_a_runner(running: tuple[Path, A
     process.wait()
     assert ravine("stop", "small", home=home).code == 0
     assert "stopped" in ravine("show", "small", home=home).stdout
-
-
-def test_a_cluster_that_is_not_there(tmp_path: Path) -> None:
-    process = start("launch", sweep_file(tmp_path), "--ray", "127.0.0.1:1", home=tmp_path / "home")
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 3
-    assert "cannot reach the Ray cluster at 127.0.0.1:1" in errors
-    assert "Traceback" not in errors
