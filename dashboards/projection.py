@@ -144,9 +144,7 @@ class Projection:
         now = self._clock()
         for trial in trials:
             run, cursor = self._runs.get(trial.number), cursors.get(trial.number)
-            known = cursor if run and cursor and cursor.run_id == run.run_id else None
-            if run and not self._is_whole(run, trial):
-                known = None  # MLflow's database is older than our cursor, or the parent run was deleted
+            known = cursor if run and cursor and self._is_whole(run, cursor) else None
             shown = (known.epochs, known.state) if known else None
             if shown == (trial.epochs_done, trial.state) or (not trial.epochs_done and _is_open(trial)):
                 continue
@@ -158,10 +156,14 @@ class Projection:
                 trial=trial, run_id=run.run_id if run else None, after_epoch=known.epochs if known else 0
             )
 
-    def _is_whole(self, run: FoundRun, trial: TrialRow) -> bool:
-        if run.tags.get("mlflow.parentRunId") != self._runs[PARENT].run_id:
-            return False
-        return trial.state in OPEN_STATES or trial.state != run.tags.get("ravine.state") or run.has_ended
+    def _is_whole(self, run: FoundRun, cursor: Publication) -> bool:
+        """Whether MLflow has what the cursor says: its database may have been replaced by an older one."""
+        return (
+            cursor.run_id == run.run_id
+            and run.tags.get("ravine.epochs") == str(cursor.epochs)
+            and run.tags.get("mlflow.parentRunId") == self._runs[PARENT].run_id
+            and (cursor.state in OPEN_STATES or run.has_ended)
+        )
 
     def _publish_trials(self, tracking: Tracking, sweep: SweepRow, steps: Sequence[Step]) -> int:
         stored = self._store.measurements(sweep.id, numbers=[step.trial.number for step in steps])
@@ -190,6 +192,8 @@ class Projection:
         content = sweep_content(sweep, trials)
         run_id = self._create(tracking, PARENT, content)
         tracking.log(run_id, params=content.params)
+        # Of two parents, should there be a double, this is the one that the trials hang on.
+        self._store.record_publications([_parent_at(sweep, run_id, epochs=0, state="created")])
         return 1
 
     def _finish_parent(
@@ -197,9 +201,7 @@ class Projection:
     ) -> int:
         run_id = self._runs[PARENT].run_id
         epochs = sum(trial.epochs_done for trial in trials)
-        reached = Publication(
-            sweep_id=sweep.id, number=PARENT, run_id=run_id, epochs=epochs, state=sweep.state
-        )
+        reached = _parent_at(sweep, run_id, epochs=epochs, state=sweep.state)
         is_open = sweep.state not in FINAL_SWEEP_STATES
         if cursor == reached and (is_open or self._runs[PARENT].has_ended):
             return 0
@@ -233,6 +235,10 @@ class Projection:
     def _tags(self, number: int, content: RunContent) -> dict[str, str]:
         parent = {} if number == PARENT else {"mlflow.parentRunId": self._runs[PARENT].run_id}
         return {**content.tags, **parent, **sweep_tags(self._identity, self._sweep_id)}
+
+
+def _parent_at(sweep: SweepRow, run_id: str, *, epochs: int, state: str) -> Publication:
+    return Publication(sweep_id=sweep.id, number=PARENT, run_id=run_id, epochs=epochs, state=state)
 
 
 def _is_open(trial: TrialRow) -> bool:

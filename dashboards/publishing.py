@@ -10,11 +10,14 @@ import os
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 from typing import IO
+from urllib.parse import unquote
 
 from sweeps.home import Home
 
 DRAIN_SECONDS = 300.0
+_SQLITE = "sqlite:///"
 
 
 class Publisher:
@@ -67,8 +70,8 @@ class Publisher:
 
 def delete_published(home: Home, store_identity: str, sweep_id: int) -> str | None:
     """Mark a deleted sweep's MLflow runs deleted; a sentence where that failed, else None."""
-    if home.tracking.startswith("sqlite:///") and not os.path.exists(home.tracking[len("sqlite:///") :]):
-        return None
+    if home.tracking.startswith(_SQLITE) and not Path(unquote(home.tracking.removeprefix(_SQLITE))).exists():
+        return None  # nothing was ever published
     from dashboards.tracking import TrackingUnavailable, delete_runs
 
     try:

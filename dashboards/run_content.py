@@ -65,7 +65,7 @@ def trial_content(
         status=status,
         start_ms=start_ms,
         end_ms=None if status == "RUNNING" else last_ms,
-        tags=_trial_tags(trial),
+        tags=_trial_tags(trial) | {"ravine.epochs": str(len(measurements))},
         params=_trial_params(sweep, trial),
         points=[
             point for shown in measurements if shown.epoch > after_epoch for point in _epoch_points(shown)

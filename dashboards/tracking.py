@@ -32,6 +32,7 @@ _LIMITS = {  # MLflow's own: 120 s a request and seven retries, about four minut
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
 }
 
+
 class TrackingUnavailable(RavineError):
     """MLflow cannot be reached, or refuses what it is told. Training is not touched by it."""
 

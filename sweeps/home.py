@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,11 @@ def resolve_home(
     folder = (working_directory / (named or ".ravine")).absolute()
     return Home(
         folder=folder,
-        database=database or environment.get("RAVINE_DATABASE") or f"sqlite:///{folder / 'ravine.db'}",
-        tracking=tracking or environment.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}",
+        database=database or environment.get("RAVINE_DATABASE") or _file_url(folder / "ravine.db"),
+        tracking=tracking or environment.get("MLFLOW_TRACKING_URI") or _file_url(folder / "mlflow.db"),
     )
+
+
+def _file_url(path: Path) -> str:
+    """SQLAlchemy reads a SQLite path as part of a URL: ``%`` and ``?`` have to be quoted."""
+    return f"sqlite:///{quote(str(path))}"

@@ -6,8 +6,9 @@ Each pair is tried with every argument at its first end, then each argument in t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -141,9 +142,31 @@ def _try(variant: _Variant, space: SearchSpace) -> Refusal | None:
         try:
             construct(alone, horizon, [nn.Parameter(torch.zeros(1))], functions)
         except ScheduleRefused as own:
-            return _refusal(variant, variant.optimizer_label, str(own))
-        return _refusal(variant, variant.schedule_label, str(error))
+            culprit = _culprit(setting.arguments, lambda kept: _constructs(setting, kept, horizon))
+            return _refusal(variant, variant.optimizer_label, str(own), culprit)
+        return _refusal(variant, variant.schedule_label, str(error), None)
     return None
+
+
+def _culprit(arguments: Mapping[str, Any], accepts: Callable[[dict[str, Any]], bool]) -> str | None:
+    """The one argument without which the rest is accepted, if there is one."""
+    return next(
+        (
+            name
+            for name in arguments
+            if accepts({other: value for other, value in arguments.items() if other != name})
+        ),
+        None,
+    )
+
+
+def _constructs(setting: Setting, arguments: dict[str, Any], horizon: Horizon) -> bool:
+    alone = Setting(optimizer=setting.optimizer, arguments=arguments)
+    try:
+        construct(alone, horizon, [nn.Parameter(torch.zeros(1))])
+    except ScheduleRefused:
+        return False
+    return True
 
 
 def _step_over_horizon(setting: Setting, horizon: Horizon, task_name: str) -> None:
@@ -157,18 +180,29 @@ def _step_over_horizon(setting: Setting, horizon: Horizon, task_name: str) -> No
 
 
 def _task(variant: _Variant, space: SearchSpace) -> tuple[Task | None, Refusal | None]:
-    arguments = tuple(sorted(variant.setting.task_arguments.items()))
+    given = dict(variant.setting.task_arguments)
     try:
-        return make_task(space.task, arguments), None
+        return make_task(space.task, tuple(sorted(given.items()))), None
     except (TypeError, ValueError) as error:
-        name = (variant.moved or "").removeprefix("task.").split("[")[0] or None
+        name = _culprit(given, lambda kept: _makes(space.task, kept))
         return None, Refusal(
-            label="task_args", argument=name, got=str(dict(arguments)), reason=" ".join(str(error).split())
+            label="task_args",
+            argument=name,
+            got=str(given if name is None else given[name]),
+            reason=" ".join(str(error).split()),
         )
 
 
-def _refusal(variant: _Variant, label: str, reason: str) -> Refusal:
-    """Blame the argument that PyTorch's sentence names, else the moved one, else the class."""
+def _makes(task: str, arguments: dict[str, Any]) -> bool:
+    try:
+        make_task(task, tuple(sorted(arguments.items())))
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _refusal(variant: _Variant, label: str, reason: str, culprit: str | None) -> Refusal:
+    """Blame the argument that PyTorch's sentence names, else the culprit or moved one, else the class."""
     setting, moved = variant.setting, variant.moved or ""
     of_schedule = label == variant.schedule_label
     arguments = setting.schedule.arguments if of_schedule else setting.arguments
@@ -178,7 +212,7 @@ def _refusal(variant: _Variant, label: str, reason: str) -> Refusal:
     elif moved.startswith(f"{label}."):
         argument = moved.removeprefix(f"{label}.").split(".")[0].split("[")[0]
     else:
-        argument = None
+        argument = culprit
     if argument is None:
         return Refusal(
             label=label, argument=None, got=f"{setting.schedule.name} with {setting.optimizer}", reason=reason

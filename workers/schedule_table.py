@@ -211,8 +211,8 @@ def _written_down(setting: Setting, horizon: Horizon, functions: Functions) -> _
     ticks = horizon.ticks(setting.schedule.every)
     learning_rates = np.empty(ticks)
     momenta = np.empty(ticks)
-    watched = {name: group[name] for name in optimizer.defaults if name not in _SCHEDULED}
-    later_betas = group["betas"][1:] if "betas" in group else None
+    watched = {name: value for name, value in optimizer.defaults.items() if name not in _SCHEDULED}
+    later_betas = optimizer.defaults["betas"][1:] if "betas" in group else None
     optimizer.step()  # PyTorch warns where a schedule steps before its optimizer
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

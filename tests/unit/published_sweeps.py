@@ -18,8 +18,9 @@ from sweeps.records import (
     TrialProgress,
     TrialState,
 )
-from sweeps.store import Store
+from sweeps.store import Store, open_store
 
+__all__ = ["open_store"]
 COLUMNS = ("lr", "momentum", "nesterov", "weight_decay", "betas", "schedule.gamma", "schedule.milestones")
 START_MS = 1_700_000_000_000
 ME = Owner(host="here", pid=1, started=1.0)
@@ -184,3 +185,9 @@ def finished_sweep(store: Store, *, trials: int = 6, epochs: int = 5, **changes:
 def without_time(rows: list[Measurement]) -> list[Measurement]:
     """The rows as if measured at once."""
     return [replace(row, ts_ms=0) for row in rows]
+
+
+def start_again(store: Store, lease: Lease, number: int) -> None:
+    """Let a waiting trial run."""
+    rounds = store.sweep(lease.sweep_id).rounds_done + 1
+    store.commit_round(lease, RoundRecord(rounds_done=rounds, started=(number,)))
