@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 
 BANDS = 5
@@ -43,6 +44,6 @@ def best_band(values: Sequence[float], results: Sequence[float], *, goal: str) -
             median_outside=median(result for _, result in pairs[:start] + pairs[end:]),
             trials=end - start,
         )
-        for start, end in zip(edges, edges[1:], strict=False)
+        for start, end in pairwise(edges)
     ]
     return min(bands, key=lambda band: sign * band.median_inside)

@@ -83,7 +83,7 @@ def _rates(space: SearchSpace, setting: Setting) -> list[float]:
 
 
 def _seconds_per_trial_epoch(space: SearchSpace) -> float:
-    """Measured: one stacked epoch of settings from the middle of the space, on one thread, after a warm one."""
+    """Measured: one stacked epoch from the middle of the space, on one thread, after a warm one."""
     _, setting = next(iter(_middles(space)))
     width = min(CALIBRATION_WIDTH, space.concurrency)
     worker = Worker(

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dashboards import tracking
+from dashboards.errors import PublisherBusy, TrackingUnavailable
 from dashboards.projection import PARTIAL_SECONDS, Projection, Results
 from sweeps.errors import RavineError, StoreUnavailable
 from sweeps.records import FINAL_SWEEP_STATES, Measurement, SweepRow, SweepState, TrialRow
@@ -27,10 +28,6 @@ _PATIENCE_SECONDS = 60.0  # for MLflow to come back once the sweep has ended
 _START_SECONDS = 600.0  # for the sweep's runner to begin
 _LOCK_SECONDS = 60.0
 _NICENESS = 10
-
-
-class PublisherBusy(RavineError):
-    """Another process publishes the same sweep."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,7 +77,7 @@ def follow(
             if not goes_on:
                 return
             last_chance, pause = None, _POLL_SECONDS
-        except (tracking.TrackingUnavailable, StoreUnavailable):
+        except (TrackingUnavailable, StoreUnavailable):
             projection.start_over()
             if not goes_on:
                 last_chance = last_chance or clock() + patience_seconds
@@ -102,7 +99,7 @@ def only_publisher(artifacts: Path, identity: str, sweep_id: int, *, wait_second
         artifacts.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = path.open("a")
     except OSError as error:
-        raise tracking.TrackingUnavailable(
+        raise TrackingUnavailable(
             f"The artifacts' folder {artifacts} cannot be written: {error.strerror or error}."
         ) from error
     with file:

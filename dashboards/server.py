@@ -15,7 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
-from dashboards.tracking import TrackingUnavailable, quiet_environment
+from dashboards.errors import TrackingUnavailable
+from dashboards.tracking import quiet_environment
 
 _HOST = "127.0.0.1"
 _START_SECONDS = 60.0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from rich.console import Console
 from rich.table import Table
@@ -22,7 +22,9 @@ def print_summary(
     counts = {state: sum(trial.state is state for trial in trials) for state in TrialState}
     told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     console.print(
-        f"\nsweep {sweep.id} ({sweep.name}) {sweep.state} after {duration(seconds)}: {told}", highlight=False
+        f"\nsweep {sweep.id} ({sweep.name}) {sweep.state} after {duration(seconds)}: {told}",
+        highlight=False,
+        soft_wrap=True,
     )
     if best:
         console.print(best_table(sweep, best))
@@ -41,24 +43,35 @@ def print_summary(
 
 
 def best_table(sweep: SweepRow, best: Sequence[TrialRow]) -> Table:
-    """The best trials with the optimizer's settings that vary, and each schedule in one cell."""
-    varying = [
-        name
-        for name in sweep.columns
-        if not name.startswith("schedule.") and len({short(trial.setting.get(name)) for trial in best}) > 1
-    ]
-    optimizers = ["optimizer"] if len({trial.optimizer for trial in best}) > 1 else []
-    table = Table(
-        title=f"best by {sweep.metric} ({sweep.goal})", title_justify="left", box=None, pad_edge=False
-    )
-    for name in ("trial", sweep.metric, *optimizers, *varying, "schedule"):
-        left = name in ("optimizer", "schedule")
-        table.add_column(name, justify="left" if left else "right", no_wrap=not left)
-    for trial in best:
-        cells = [str(trial.number), f"{trial.value:.5f}" if trial.value is not None else ""]
-        cells += [trial.optimizer] if optimizers else []
-        cells += [short(trial.setting.get(name)) for name in varying]
-        table.add_row(*cells, describe_schedule(trial.setting))
+    """The best trials, best first."""
+    table = trials_table(sweep, best)
+    table.title = f"best by {sweep.metric} ({sweep.goal})"
+    return table
+
+
+def trials_table(sweep: SweepRow, trials: Sequence[TrialRow]) -> Table:
+    """Trials, a line each: what they came to, the settings that vary, and each schedule in one cell."""
+    columns: dict[str, Callable[[TrialRow], str]] = {"trial": lambda trial: str(trial.number)}
+    told: dict[str, Callable[[TrialRow], str]] = {
+        "state": lambda trial: str(trial.state),
+        "seed": lambda trial: str(trial.seed),
+        "epochs": lambda trial: str(trial.epochs_done),
+        "optimizer": lambda trial: trial.optimizer,
+    }
+    columns |= {name: tell for name, tell in told.items() if len({tell(trial) for trial in trials}) > 1}
+    columns[sweep.metric] = lambda trial: "" if trial.value is None else f"{trial.value:.5g}"
+    for name in sweep.columns:
+        if name.startswith("schedule."):
+            continue
+        if len({short(trial.setting.get(name)) for trial in trials}) > 1:
+            columns[name] = partial(_setting_cell, name=name)
+    columns["schedule"] = lambda trial: describe_schedule(trial.setting)
+    table = Table(title_justify="left", box=None, pad_edge=False)
+    for name in columns:
+        left = name in ("state", "optimizer", "schedule")
+        table.add_column(name, justify="left" if left else "right", no_wrap=name != "schedule")
+    for trial in trials:
+        table.add_row(*(tell(trial) for tell in columns.values()))
     return table
 
 
@@ -135,8 +148,8 @@ def sweep_table(
         "sweep": f"{sweep.id} ({sweep.name})",
         "state": str(sweep.state),
         "task": f"{sweep.task}, {sweep.goal} {sweep.metric}",
-        "search": f"{sweep.trials} settings by {sweep.spec.get('sampler')}, pruner {sweep.spec.get('pruner')}, "
-        f"{sweep.spec.get('concurrency')} trials at a time, seed {sweep.seed}",
+        "search": f"{sweep.trials} settings by {sweep.spec['sampler']}, pruner {sweep.spec['pruner']}, "
+        f"{sweep.spec['concurrency']} trials at a time, seed {sweep.seed}",
         "trials": ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "none yet",
         "epochs": f"{epochs_done} trained, at most {sweep.epochs} a trial; {sweep.rounds_done} rounds stored",
         "created": sweep.created_at,
@@ -157,16 +170,8 @@ def sweep_table(
     return table
 
 
-def trials_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Trials, a line each; columns that no trial fills are left out."""
-    shown = [name for name in columns if any(row[name] is not None for row in rows)] or list(columns)
-    table = Table(box=None, pad_edge=False)
-    for name in shown:
-        left = name in ("state", "optimizer", "schedule")
-        table.add_column(name, justify="left" if left else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*(short(row[name]) for name in shown))
-    return table
+def _setting_cell(trial: TrialRow, name: str) -> str:
+    return short(trial.setting.get(name))
 
 
 def tasks_table(catalogue: Catalogue) -> Table:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import Engine, event, make_url
+from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from dashboards.errors import TrackingUnavailable as TrackingUnavailable
 from dashboards.run_content import Point
+from dashboards.tracking_database import check_database, make_database
 from sweeps.errors import RavineError
 
 _WANTED = "Give sqlite:////path/to/mlflow.db, postgresql://user@host/database or http(s)://host:port."
@@ -31,10 +32,6 @@ _LIMITS = {  # MLflow's own: 120 s a request and seven retries, about four minut
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
 }
-
-
-class TrackingUnavailable(RavineError):
-    """MLflow cannot be reached, or refuses what it is told. Training is not touched by it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +70,9 @@ def connect(uri: str, artifacts: Path | None = None) -> Tracking:
         database = None if is_server else make_url(uri)
         if database is not None and database.get_backend_name() == "sqlite":
             path = Path(database.database or "").absolute()
-            _check_file(path, display)
+            check_database(path, display)
             if not path.exists():
-                _make_file(path, artifacts)
+                make_database(path, artifacts)
             uri = f"sqlite:///{path}"
         from mlflow import MlflowClient
 
@@ -251,59 +248,3 @@ def _sentence(display: str, error: BaseException) -> str:
     if "Connection refused" in told or "Max retries exceeded" in told:
         reason = "nothing answers there. Is the server running?"
     return f"MLflow at {display} cannot be brought up to date: {reason}"
-
-
-def _check_file(path: Path, display: str) -> None:
-    """Refuse at once what MLflow would try ten times, for a minute and a half."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise TrackingUnavailable(f"MLflow's database {display} cannot be written: permission denied.")
-    if not path.exists():
-        return
-    try:
-        connection = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=20)
-        try:
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        raise TrackingUnavailable(
-            f"MLflow's database {display} cannot be read: {error}. It holds nothing that the store has not: "
-            "move it away, and `ravine publish SWEEP` makes it anew."
-        ) from error
-
-
-def _make_file(path: Path, artifacts: Path | None) -> None:
-    """Let MLflow make its tables in a file of another name, and only then give it its own.
-
-    Killed in the middle of its seventy migrations, MLflow would find a database it can neither use nor mend.
-    Nothing but this process knows the file yet, so nothing is lost by not waiting for the disk.
-    """
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    make_store: Any = SqlAlchemyStore  # it has no type hints
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-
-    def hurry(connection: sqlite3.Connection, _record: object) -> None:
-        connection.execute("PRAGMA synchronous=OFF")
-
-    draft.unlink(missing_ok=True)
-    draft.touch(mode=0o600)
-    event.listen(Engine, "connect", hurry)
-    try:
-        make_store(f"sqlite:///{draft}", str(artifacts or path.parent / "artifacts")).engine.dispose()
-        _sync(draft)
-        with suppress(FileExistsError):  # another publisher was faster
-            os.link(draft, path)
-    finally:
-        event.remove(Engine, "connect", hurry)
-        draft.unlink(missing_ok=True)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

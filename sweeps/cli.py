@@ -34,6 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 people = Console(stderr=True)
+WIDE = 10_000  # columns, where no terminal limits them
 
 
 class Exit(IntEnum):
@@ -122,7 +123,7 @@ def launch(
     ray: RayOption = "local",
     json: JsonOption = False,
 ) -> None:
-    """Train a new sweep from FILE. Example: ravine launch search_spaces/library/momentum.yaml --trials 64."""
+    """Train a new sweep from FILE. E.g. ravine launch search_spaces/library/momentum.yaml --trials 64."""
     from search_spaces.files import Overrides
     from sweeps.launching import check_cluster, create_sweep, read_sweep_file
 
@@ -148,7 +149,7 @@ def resume(
     ray: RayOption = "local",
     json: JsonOption = False,
 ) -> None:
-    """Go on with an interrupted SWEEP; of a finished one, publish what is missing. Example: ravine resume 3."""
+    """Go on with an interrupted SWEEP; of a finished one, publish what is missing. E.g. ravine resume 3."""
     from sweeps.launching import check_cluster, stored_space
     from sweeps.records import SweepState
 
@@ -189,10 +190,9 @@ def _run(
         markup=False,
         soft_wrap=True,
     )
-    publisher = None
+    publisher = Publisher.start(places, sweep_id)
     with StopSignals() as signals, View(people, space.metric.name) as view:
         try:
-            publisher = Publisher.start(places, sweep_id)
             state = run_stored_sweep(
                 store, row, space, workers=workers, ray=ray, observer=view, interrupted=signals.received
             )
@@ -200,8 +200,7 @@ def _run(
             view.said(f"ravine: {error}")
             state = SweepState.waiting
         except BaseException:
-            if publisher is not None:
-                publisher.kill()
+            publisher.kill()
             raise
     if state is SweepState.waiting:
         publisher.kill()
@@ -243,7 +242,7 @@ def _report(store: Store, sweep_id: int, *, seconds: float, json: bool) -> None:
 @app.command(name="list")
 @_told_once
 def list_sweeps(home: HomeOption = None, database: DatabaseOption = None) -> None:
-    """Show the sweeps there are. Example: ravine list."""
+    """Show the sweeps there are. E.g. ravine list."""
     from dashboards.summary import sweeps_table
 
     with _store(_home(home, database), read_only=True) as store:
@@ -253,7 +252,7 @@ def list_sweeps(home: HomeOption = None, database: DatabaseOption = None) -> Non
 @app.command()
 @_told_once
 def show(sweep: SweepArgument, home: HomeOption = None, database: DatabaseOption = None) -> None:
-    """Show how a SWEEP stands: state, counts, best, where it runs. Example: ravine show 3."""
+    """Show how a SWEEP stands: state, counts, best, where it runs. E.g. ravine show 3."""
     from dashboards.summary import sweep_table
 
     with _store(_home(home, database), read_only=True) as store:
@@ -270,17 +269,18 @@ def trials(
     home: HomeOption = None,
     database: DatabaseOption = None,
 ) -> None:
-    """Print the trials of a SWEEP. Example: ravine trials 3 --format csv > trials.csv."""
+    """Print the trials of a SWEEP. E.g. ravine trials 3 --format csv > trials.csv."""
     from dashboards.summary import trials_table
     from sweeps.exports import as_csv, as_json, trial_columns, trial_values
 
     _check_format(format, ("table", "csv", "json"))
     with _store(_home(home, database), read_only=True) as store:
         row = store.find_sweep(sweep)
-        rows = [trial_values(row, trial) for trial in store.trials(row.id)]
+        found = store.trials(row.id)
     if format == "table":
-        _print_data(trials_table(trial_columns(row), rows))
+        _print_data(trials_table(row, found))
     else:
+        rows = [trial_values(row, trial) for trial in found]
         typer.echo(as_csv(trial_columns(row), rows) if format == "csv" else as_json(rows), nl=False)
 
 
@@ -292,7 +292,7 @@ def curves(
     home: HomeOption = None,
     database: DatabaseOption = None,
 ) -> None:
-    """Print every epoch of every trial of a SWEEP. Example: ravine curves 3 > curves.csv."""
+    """Print every epoch of every trial of a SWEEP. E.g. ravine curves 3 > curves.csv."""
     from sweeps.exports import as_csv, as_json, curve_columns, curve_values
 
     _check_format(format, ("csv", "json"))
@@ -312,7 +312,7 @@ def best(
     home: HomeOption = None,
     database: DatabaseOption = None,
 ) -> None:
-    """Print the best finished trials of a SWEEP. Example: ravine best 3."""
+    """Print the best finished trials of a SWEEP. E.g. ravine best 3."""
     from dashboards.summary import best_table
     from sweeps.exports import as_json, trial_values
 
@@ -356,7 +356,7 @@ def tasks() -> None:
 @app.command()
 @_told_once
 def stop(sweep: SweepArgument, home: HomeOption = None, database: DatabaseOption = None) -> None:
-    """End a SWEEP for good: its open trials are cancelled. Example: ravine stop 3."""
+    """End a SWEEP for good: its open trials are cancelled. E.g. ravine stop 3."""
     from sweeps.stopping import stop_sweep
 
     with _store(_home(home, database), read_only=False) as store:
@@ -398,7 +398,7 @@ def publish(
     database: DatabaseOption = None,
     tracking: TrackingOption = None,
 ) -> None:
-    """Bring MLflow up to date with a SWEEP. Example: ravine publish 3."""
+    """Bring MLflow up to date with a SWEEP. E.g. ravine publish 3."""
     from dashboards.publishing import Publisher
 
     places = _home(home, database, tracking)
@@ -417,7 +417,7 @@ def dashboard(
     home: HomeOption = None,
     tracking: TrackingOption = None,
 ) -> None:
-    """Serve MLflow over the home's results on 127.0.0.1, until Ctrl-C. Example: ravine dashboard --port 5001."""
+    """Serve MLflow over the home's results on 127.0.0.1 until Ctrl-C. E.g. ravine dashboard --port 5001."""
     from dashboards.server import serve_dashboard
 
     places = _home(home, tracking=tracking)
@@ -431,7 +431,7 @@ def _check_format(given: str, known: tuple[str, ...]) -> None:
 
 def _data_console() -> Console:
     """Stdout; as wide as it takes where no terminal reads it."""
-    return Console(width=None if sys.stdout.isatty() else 240, highlight=False)
+    return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
 
 
 def _print_data(renderable: Any) -> None:

@@ -30,7 +30,7 @@ def resolve_home(
     environment: Mapping[str, str],
     working_directory: Path,
 ) -> Home:
-    """``--home``, else ``$RAVINE_HOME``, else ``.ravine/`` in the working directory; URLs default to files in it."""
+    """``--home``, else ``$RAVINE_HOME``, else ``.ravine/`` here; URLs default to files in it."""
     named = home or (Path(environment["RAVINE_HOME"]) if environment.get("RAVINE_HOME") else None)
     folder = (working_directory / (named or ".ravine")).absolute()
     return Home(

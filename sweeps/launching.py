@@ -154,7 +154,8 @@ def check_cluster(ray: str) -> None:
         socket.create_connection((host, port), timeout=CLUSTER_ANSWER_SECONDS).close()
     except OSError as error:
         raise BadInput(
-            f"--ray {ray}: nothing answers there ({error.strerror or error}); is the cluster up, and this its address?"
+            f"--ray {ray}: nothing answers there ({error.strerror or error}); "
+            "is the cluster up, and this its address?"
         ) from error
 
 

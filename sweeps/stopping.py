@@ -42,6 +42,6 @@ def stop_sweep(store: Store, sweep: SweepRow, *, wait: Callable[[float], None] =
     if state in FINAL_SWEEP_STATES:
         return state
     raise RavineError(
-        f"Sweep {sweep.id} has been asked to stop and its runner has not answered for {PATIENCE_SECONDS:.0f} s; "
-        "it will stop at its next round."
+        f"Sweep {sweep.id} has been asked to stop; its runner has not answered for {PATIENCE_SECONDS:.0f} s "
+        "and will stop at its next round."
     )

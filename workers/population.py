@@ -249,7 +249,7 @@ class Population:
         """Views of a (rows, parameters) buffer by parameter name: (rows, *shape) each."""
         parts = torch.split(flat.detach(), [shape.numel() for shape in self._shapes.values()], dim=1)
         shapes = self._shapes.items()
-        return {name: part.unflatten(1, shape) for (name, shape), part in zip(shapes, parts, strict=True)}
+        return {name: part.view(len(flat), *shape) for (name, shape), part in zip(shapes, parts, strict=True)}
 
     def _loss_of_row(self, parameters: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
         return self._task.loss(functional_call(self._skeleton, parameters, (inputs,)), targets)

@@ -1,4 +1,4 @@
-"""Rehearsal: every optimizer x schedule pair of a search space, constructed and stepped before anything starts.
+"""Rehearsal: every optimizer x schedule pair of a space, constructed and stepped before anything starts.
 
 Each pair is tried with every argument at its first end, then each argument in turn at its other ends.
 """

@@ -42,7 +42,11 @@ KINDS: dict[str, tuple[str, int | None, str]] = {
     "nesterov without momentum": (changed("momentum: 0.9", "nesterov: true"), 7, "nesterov"),
     "momentum for Adam": (changed("SGD", "Adam"), 7, "betas"),
     "empty choice": (changed("momentum: 0.9", "momentum: []"), 7, "momentum"),
-    "empty schedule list": (changed("schedule:\n  - StepLR: {step_size: {int: [1, 3]}, gamma: 0.5}", "schedule: []"), 8, "schedule"),
+    "empty schedule list": (
+        changed("schedule:\n  - StepLR: {step_size: {int: [1, 3]}, gamma: 0.5}", "schedule: []"),
+        8,
+        "schedule",
+    ),
     "missing task": (changed("task: digits-mlp\n", ""), None, "task"),
     "unknown task": (changed("digits-mlp", "digits-mpl"), 1, "digits-mlp"),
     "unknown metric": (changed("name: val_loss", "name: val_los"), 2, "val_loss"),
@@ -65,12 +69,19 @@ KINDS: dict[str, tuple[str, int | None, str]] = {
     "tag": (GOOD + "name: !!python/object/apply:os.system [ls]\n", 11, "tag"),
     "PyTorch refuses a value": (changed("momentum: 0.9", "momentum: -0.5"), 7, "momentum"),
     "PyTorch refuses a pair": (
-        changed("StepLR: {step_size: {int: [1, 3]}, gamma: 0.5}", "OneCycleLR: {max_lr: 0.1, pct_start: 2.0}"),
+        changed(
+            "StepLR: {step_size: {int: [1, 3]}, gamma: 0.5}", "OneCycleLR: {max_lr: 0.1, pct_start: 2.0}"
+        ),
         9,
         "pct_start",
     ),
     "batch larger than the data": (GOOD + "batch_size: 5000\n", 11, "1437"),
-    "stacked what trains solo": (changed("SGD:\n    lr: {log: [1e-3, 1.0]}\n    momentum: 0.9", "Rprop:\n    lr: 0.1") + "execution: stacked\n", 10, "Rprop"),
+    "stacked what trains solo": (
+        changed("SGD:\n    lr: {log: [1e-3, 1.0]}\n    momentum: 0.9", "Rprop:\n    lr: 0.1")
+        + "execution: stacked\n",
+        10,
+        "Rprop",
+    ),
     "not YAML": ("task: [digits\nmetric: }\n", 2, ""),
     "a list": ("- task\n- metric\n", 1, ""),
     "empty": ("", None, ""),
@@ -135,7 +146,9 @@ def test_a_file_that_cannot_be_read(path: str, tmp_path: Path) -> None:
     assert not (tmp_path / "home").exists()
 
 
-@pytest.mark.parametrize("command", ["show", "trials", "curves", "best", "stop", "resume", "delete", "publish"])
+@pytest.mark.parametrize(
+    "command", ["show", "trials", "curves", "best", "stop", "resume", "delete", "publish"]
+)
 def test_an_unknown_sweep(command: str, tmp_path: Path) -> None:
     ran = ravine(command, "nothing", home=tmp_path / "home")
     assert ran.code == 2

@@ -31,7 +31,10 @@ def result_of(home: Path, sweep: int = 1) -> tuple[Any, ...]:
     store = stored(home)
     try:
         trials, measurements, proposals = everything(store, sweep)
-        bare = [(m.number, m.epoch, m.step, m.lr, m.momentum, m.train_loss, m.val_loss, m.grad_norm, m.extra) for m in measurements]
+        bare = [
+            (m.number, m.epoch, m.step, m.lr, m.momentum, m.train_loss, m.val_loss, m.grad_norm, m.extra)
+            for m in measurements
+        ]
         return trials, bare, proposals
     finally:
         store.close()
@@ -79,7 +82,9 @@ def test_json_and_csv_are_what_scripts_rely_on(launched: Path) -> None:
     first = ["number", "state", "seed", "optimizer", "schedule", "value", "epochs_done"]
     assert list(trials[0])[:7] == first
     assert list(trials[0])[-2:] == ["peak_lr", "final_lr"]
-    assert {"lr", "momentum", "nesterov", "weight_decay", "schedule.gamma", "schedule.max_lr"} <= set(trials[0])
+    assert {"lr", "momentum", "nesterov", "weight_decay", "schedule.gamma", "schedule.max_lr"} <= set(
+        trials[0]
+    )
     for trial in trials:
         assert (trial["lr"] == "") == (trial["schedule"] == "OneCycleLR")
         assert (trial["schedule.max_lr"] != "") == (trial["schedule"] == "OneCycleLR")
@@ -137,7 +142,9 @@ def test_the_result_object(launched: Path) -> None:
     )
 
 
-LONGER = SMALL.replace("epochs: 4", "epochs: 6").replace("pruner: {asha: {min_resource: 1, reduction_factor: 2}}", "pruner: asha")
+LONGER = SMALL.replace("epochs: 4", "epochs: 6").replace(
+    "pruner: {asha: {min_resource: 1, reduction_factor: 2}}", "pruner: asha"
+)
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from dashboards import tracking
+from dashboards.errors import TrackingUnavailable
 from dashboards.publish import follow
-from dashboards.tracking import TrackingUnavailable, delete_runs
+from dashboards.tracking import delete_runs
 from sweeps.records import SweepState, TrialState
 from tests.end_to_end.published_runs import Place, check_equal, content, place, runs_in
 from tests.unit import published_sweeps as made_up
@@ -119,9 +120,7 @@ def test_an_interrupted_sweep_is_shown_as_it_stands_and_goes_on_in_the_same_runs
     here.publish(lease.sweep_id)
     before = check_equal(here, lease.sweep_id)
     assert [run["status"] for run in before] == ["SCHEDULED", "FINISHED", "RUNNING"]
-    resumed = here.store.take_lease(
-        lease.sweep_id, made_up.ME, lease_seconds=60.0, is_dead=lambda _: False
-    )
+    resumed = here.store.take_lease(lease.sweep_id, made_up.ME, lease_seconds=60.0, is_dead=lambda _: False)
     made_up.add_trials(here.store, resumed, {2: (TrialState.finished, 4)}, round_=2)
     made_up.start_again(here.store, resumed, 1)
     made_up.add_epochs(here.store, resumed, 1, 4, TrialState.finished)
@@ -192,7 +191,8 @@ def test_sixteen_at_once_make_one_experiment(here: Place) -> None:
     found: list[str] = []
     clients = [tracking.connect(here.uri, here.artifacts) for _ in range(16)]
     threads = [
-        threading.Thread(target=lambda client=client: found.append(client.experiment("new"))) for client in clients
+        threading.Thread(target=lambda client=client: found.append(client.experiment("new")))
+        for client in clients
     ]
     for thread in threads:
         thread.start()
@@ -220,7 +220,9 @@ def run_publisher(folder: Path, uri: str, sweep_id: int = 1) -> subprocess.Compl
     command = [sys.executable, "-m", "dashboards.publish", "--sweep", str(sweep_id)]
     command += ["--artifacts", str(folder / "artifacts")]
     addresses = {"RAVINE_DATABASE": f"sqlite:///{folder / 'ravine.db'}", "MLFLOW_TRACKING_URI": uri}
-    return subprocess.run(command, env={**os.environ, **addresses}, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        command, env={**os.environ, **addresses}, capture_output=True, text=True, timeout=60
+    )
 
 
 def test_the_process_makes_a_database_and_says_what_it_did(tmp_path: Path) -> None:

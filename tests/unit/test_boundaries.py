@@ -11,8 +11,14 @@ import pytest
 @pytest.mark.parametrize(
     ("imported", "absent"),
     [
-        ("search_spaces.files, search_spaces.space", ["torch", "numpy", "sqlalchemy", "optuna", "ray", "mlflow"]),
-        ("workers.worker, workers.ray_pool, workers.rehearsal", ["sqlalchemy", "optuna", "mlflow", "ray", "yaml"]),
+        (
+            "search_spaces.files, search_spaces.space",
+            ["torch", "numpy", "sqlalchemy", "optuna", "ray", "mlflow"],
+        ),
+        (
+            "workers.worker, workers.ray_pool, workers.rehearsal",
+            ["sqlalchemy", "optuna", "mlflow", "ray", "yaml"],
+        ),
         ("sweeps.cli", ["torch", "sqlalchemy", "optuna", "mlflow", "ray", "plotly"]),
         ("sweeps.store", ["torch", "alembic", "optuna", "mlflow", "ray"]),
         ("dashboards.charts, dashboards.publishing, dashboards.live_view", ["mlflow", "ray"]),

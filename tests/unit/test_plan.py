@@ -66,15 +66,14 @@ def test_shares_add_up(concurrency: int, lanes: int) -> None:
 
 def test_other_lanes_do_not_count() -> None:
     assert (
-        settings_to_propose(
-            places(*[1] * 8, lane=1), lane=0, round_=2, proposed=8, budget=budget(lanes=2)
-        )
+        settings_to_propose(places(*[1] * 8, lane=1), lane=0, round_=2, proposed=8, budget=budget(lanes=2))
         == 4
     )
 
 
 @pytest.mark.parametrize(
-    ("failed", "ended", "expected"), [(4, 4, False), (5, 5, True), (3, 5, True), (5, 10, False), (6, 10, True)]
+    ("failed", "ended", "expected"),
+    [(4, 4, False), (5, 5, True), (3, 5, True), (5, 10, False), (6, 10, True)],
 )
 def test_too_many_failed(failed: int, ended: int, expected: bool) -> None:
     assert too_many_failed(failed, ended) is expected

@@ -30,13 +30,21 @@ def subject(optimizer: str) -> Admission:
 
 def neighbour(number: int, optimizer: str, *, diverging: bool = False) -> Admission:
     if optimizer != "SGD":
-        return admission(number, optimizer=optimizer, lr=1e4 if diverging else 1e-4 * (number % 7 + 1), seed=number)
+        return admission(
+            number, optimizer=optimizer, lr=1e4 if diverging else 1e-4 * (number % 7 + 1), seed=number
+        )
     lr = 1e8 if diverging else 0.01 * (number % 9 + 1)
     return admission(number, lr=lr, momentum=0.1 * (number % 10), seed=number % 3)
 
 
 def trained(
-    width: int, slot: int, threads: int, *, optimizer: str = "SGD", late: bool = False, diverging: bool = False
+    width: int,
+    slot: int,
+    threads: int,
+    *,
+    optimizer: str = "SGD",
+    late: bool = False,
+    diverging: bool = False,
 ) -> tuple[list, dict[str, torch.Tensor]]:
     """The subject's outcomes and final weights, trained in the given company."""
     torch.set_num_threads(threads)
@@ -72,9 +80,7 @@ def test_a_row_is_bit_equal_in_any_company(
     optimizer: str, width: int, slot: int, threads: int, late: bool, diverging: bool
 ) -> None:
     expected, expected_weights = trained(4, 1, 1, optimizer=optimizer)
-    outcomes, weights = trained(
-        width, slot, threads, optimizer=optimizer, late=late, diverging=diverging
-    )
+    outcomes, weights = trained(width, slot, threads, optimizer=optimizer, late=late, diverging=diverging)
     assert len(outcomes) == EPOCHS
     assert outcomes == expected
     assert all(torch.equal(weights[name], expected_weights[name]) for name in expected_weights)

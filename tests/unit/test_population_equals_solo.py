@@ -39,9 +39,7 @@ SCHEDULES = [
     Schedule(name="PolynomialLR", arguments={"total_iters": 3, "power": 2.0}),
     Schedule(name="ReduceLROnPlateau", arguments={"patience": 0, "threshold": 0.5, "factor": 0.3}),
     Schedule(name="OneCycleLR", arguments={"max_lr": 0.02}, every="step"),
-    Schedule(
-        name="CyclicLR", arguments={"base_lr": 0.001, "max_lr": 0.02, "step_size_up": 20}, every="step"
-    ),
+    Schedule(name="CyclicLR", arguments={"base_lr": 0.001, "max_lr": 0.02, "step_size_up": 20}, every="step"),
     Schedule(
         name="SequentialLR",
         arguments={

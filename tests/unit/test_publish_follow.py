@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from dashboards.publish import PublisherBusy, follow, only_publisher
-from dashboards.tracking import TrackingUnavailable
+from dashboards.errors import PublisherBusy, TrackingUnavailable
+from dashboards.publish import follow, only_publisher
 from sweeps.records import Owner, SweepRow, SweepState
 
 ME = Owner(host="here", pid=1, started=1.0)

@@ -94,7 +94,5 @@ def test_plain_gradient_descent_in_closed_form() -> None:
 
 
 def test_a_condition_below_one_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least 1, got 0.5"):
+    with pytest.raises(ValueError, match=r"at least 1, got 0\.5"):
         population(task="quadratic", condition=0.5)
-
-

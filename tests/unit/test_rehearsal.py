@@ -33,24 +33,39 @@ def optimizer(name: str, **arguments: object) -> OptimizerSpace:
 
 
 def test_a_good_space_has_nothing_to_say() -> None:
-    schedules = (schedule("StepLR", step_size=Integer(low=1, high=9)), schedule("OneCycleLR", max_lr=Fixed(value=0.1)))
+    schedules = (
+        schedule("StepLR", step_size=Integer(low=1, high=9)),
+        schedule("OneCycleLR", max_lr=Fixed(value=0.1)),
+    )
     assert rehearse(replace(GOOD, schedules=schedules)) == ()
 
 
 @pytest.mark.parametrize(
     ("changes", "label", "argument", "words"),
     [
-        ({"optimizers": (optimizer("SGD", momentum=Uniform(low=-0.1, high=0.9)),)}, "SGD", "momentum", "Invalid"),
+        (
+            {"optimizers": (optimizer("SGD", momentum=Uniform(low=-0.1, high=0.9)),)},
+            "SGD",
+            "momentum",
+            "Invalid",
+        ),
         ({"optimizers": (optimizer("Adam", lr=Uniform(low=-1.0, high=0.1)),)}, "Adam", "lr", "Invalid"),
         ({"schedules": (schedule("StepLR", step_size=Integer(low=0, high=3)),)}, "StepLR", None, "zero"),
         (
-            {"schedules": (schedule("OneCycleLR", max_lr=Fixed(value=0.1), pct_start=Uniform(low=0.1, high=3.0)),)},
+            {
+                "schedules": (
+                    schedule("OneCycleLR", max_lr=Fixed(value=0.1), pct_start=Uniform(low=0.1, high=3.0)),
+                )
+            },
             "OneCycleLR",
             "pct_start",
             "pct_start",
         ),
         (
-            {"optimizers": (optimizer("Adagrad"),), "schedules": (schedule("OneCycleLR", max_lr=Fixed(value=0.1)),)},
+            {
+                "optimizers": (optimizer("Adagrad"),),
+                "schedules": (schedule("OneCycleLR", max_lr=Fixed(value=0.1)),),
+            },
             "OneCycleLR",
             None,
             "momentum",

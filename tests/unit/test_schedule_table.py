@@ -75,7 +75,9 @@ def test_every_class_equals_a_plain_loop(name: str, every: str) -> None:
 
 def test_a_fractional_epoch_follows_pytorchs_documentation() -> None:
     """CosineAnnealingWarmRestarts' documented loop: ``step(epoch + i / iters)`` after update i."""
-    found, _ = path_of(setting(Schedule(name="CosineAnnealingWarmRestarts", arguments={"T_0": 2}, every="fraction")))
+    found, _ = path_of(
+        setting(Schedule(name="CosineAnnealingWarmRestarts", arguments={"T_0": 2}, every="fraction"))
+    )
     optimizer = SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
     schedule = lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=2)
     rates = []
@@ -104,7 +106,9 @@ def test_nested_schedules() -> None:
 
 @pytest.mark.parametrize("name", ["T_max", "total_steps"])
 @pytest.mark.parametrize(("warmup_epochs", "every"), [(0, "epoch"), (2, "epoch"), (0, "step"), (1, "step")])
-def test_horizons_are_the_trainings_length_less_the_warm_up(name: str, warmup_epochs: int, every: str) -> None:
+def test_horizons_are_the_trainings_length_less_the_warm_up(
+    name: str, warmup_epochs: int, every: str
+) -> None:
     schedule = (
         Schedule(name="CosineAnnealingLR", every=every)
         if name == "T_max"

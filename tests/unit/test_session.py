@@ -98,7 +98,12 @@ def test_a_killed_and_resumed_sweep_equals_the_undisturbed_one(store: Store, kin
     while True:
         try:
             state = run(
-                store, disturbed, space_, workers=chance.choice((1, 2, 3)), seed=luck, fault=_after(chance, Killed)
+                store,
+                disturbed,
+                space_,
+                workers=chance.choice((1, 2, 3)),
+                seed=luck,
+                fault=_after(chance, Killed),
             )
         except Killed:
             kills += 1

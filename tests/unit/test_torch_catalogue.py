@@ -34,7 +34,10 @@ def test_what_schedules_set_themselves() -> None:
     suppressing = {name: entry.suppresses for name, entry in schedules.items() if entry.suppresses}
     assert set(suppressing) == {"OneCycleLR", "CyclicLR"}
     for rules in suppressing.values():
-        assert [(rule.setting, rule.unless_false) for rule in rules] == [("lr", None), ("momentum", "cycle_momentum")]
+        assert [(rule.setting, rule.unless_false) for rule in rules] == [
+            ("lr", None),
+            ("momentum", "cycle_momentum"),
+        ]
 
 
 def test_how_schedules_step() -> None:

@@ -60,7 +60,9 @@ def population(
     )
 
 
-def solo(trial: Admission, *, task: str = "digits-mlp", epochs: int = 4, dtype: torch.dtype | None = None) -> SoloTrial:
+def solo(
+    trial: Admission, *, task: str = "digits-mlp", epochs: int = 4, dtype: torch.dtype | None = None
+) -> SoloTrial:
     made = _task(task, dtype, {})
     return SoloTrial(
         trial=trial, task_name=task, task=made, data=made.data(), epochs=epochs, metric="val_loss"
