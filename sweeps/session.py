@@ -260,8 +260,8 @@ class Session:
         again = replace(to_measurement(outcome, 0), ts_ms=stored.ts_ms)
         if again != stored:
             raise ReplayMismatch(
-                f"Epoch {outcome.epoch} of trial {number} (sweep {self._run.sweep_id}) is stored as "
-                f"{stored}; trained again it is {again}. Resume on the kind of machine and with the library versions "
+                f"Epoch {outcome.epoch} of trial {number}, sweep {self._run.sweep_id}, is stored {stored}; "
+                f"trained again it is {again}. Resume on the kind of machine and with the library versions "
                 "that began it."
             )
 

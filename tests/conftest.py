@@ -1,8 +1,9 @@
-"""One Ray runtime for all tests that need it; threads put back after every test."""
+"""One Ray runtime for all tests that need it; one thread a test."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -20,11 +21,8 @@ def ray_runtime() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _threads_put_back() -> Iterator[None]:
-    import sys
-
+def _one_thread() -> None:
+    """One thread a test unless it says otherwise: small tensors only lose by sharing."""
     torch = sys.modules.get("torch")
-    before = torch.get_num_threads() if torch else None
-    yield
-    if torch and before:
-        torch.set_num_threads(before)
+    if torch is not None:
+        torch.set_num_threads(1)

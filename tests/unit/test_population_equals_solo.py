@@ -94,9 +94,9 @@ def test_float64_over_schedules(optimizer: str, schedule: Schedule, warmup_epoch
     if optimizer == "SGD" and schedule.name not in ("OneCycleLR", "CyclicLR"):
         arguments |= {"momentum": 0.9, "nesterov": True}
     trial = admission(
-        3, optimizer=optimizer, batch_size=128, schedule=schedule, warmup_epochs=warmup_epochs, **arguments
+        3, optimizer=optimizer, batch_size=359, schedule=schedule, warmup_epochs=warmup_epochs, **arguments
     )
-    rows = population(optimizer=optimizer, batch_size=128, dtype=torch.float64, epochs=4)
+    rows = population(optimizer=optimizer, batch_size=359, dtype=torch.float64, epochs=4)
     reference = solo(trial, dtype=torch.float64, epochs=4)
     for other in neighbours(optimizer):
         rows.admit(other)
