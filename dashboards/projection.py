@@ -187,9 +187,12 @@ class Projection:
 
     def _publish_parent(self, tracking: Tracking, sweep: SweepRow, trials: Sequence[TrialRow]) -> int:
         """Make the parent run first, so that its trials are found under it from the beginning."""
-        if PARENT in self._runs:
-            return 0
         content = sweep_content(sweep, trials)
+        parent = self._runs.get(PARENT)
+        if parent is not None:
+            if content.end_ms is None and parent.tags.get("ravine.state") != sweep.state:
+                self._write(tracking, PARENT, parent.run_id, content)
+            return 0
         run_id = self._create(tracking, PARENT, content)
         tracking.log(run_id, params=content.params)
         # Of two parents, should there be a double, this is the one that the trials hang on.

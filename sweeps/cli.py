@@ -33,8 +33,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-people = Console(stderr=True)
 WIDE = 10_000  # columns, where no terminal limits them
+people = Console(stderr=True, width=None if sys.stderr.isatty() else WIDE)
 
 
 class Exit(IntEnum):
@@ -199,6 +199,10 @@ def _run(
         except (LeaseLost, PoolUnavailable, ReplayMismatch) as error:
             view.said(f"ravine: {error}")
             state = SweepState.waiting
+        except StoreUnavailable as error:
+            publisher.kill()
+            view.said(f"ravine: {error}; what was stored stays, go on with: ravine resume {sweep_id}")
+            raise typer.Exit(Exit.interrupted) from error
         except BaseException:
             publisher.kill()
             raise

@@ -153,6 +153,19 @@ def test_an_mlflow_from_an_older_backup_is_brought_up_to_date(here: Place) -> No
     assert content(check_equal(here, lease.sweep_id)) == tracking_before
 
 
+def test_part_of_a_curve_that_a_restored_mlflow_lost_is_not_forgotten(here: Place) -> None:
+    lease = made_up.start_sweep(here.store)
+    made_up.add_trials(here.store, lease, {0: (TrialState.running, 1)})
+    here.publish(lease.sweep_id)
+    backup = here.mlflow.read_bytes()
+    made_up.add_epochs(here.store, lease, 0, 3, TrialState.running)
+    here.publish(lease.sweep_id)
+    here.mlflow.write_bytes(backup)
+    made_up.add_epochs(here.store, lease, 0, 4, TrialState.finished)
+    here.publish(lease.sweep_id)
+    check_equal(here, lease.sweep_id)
+
+
 def test_a_parent_deleted_by_hand_is_made_again_with_its_trials_under_it(here: Place) -> None:
     sweep_id = made_up.finished_sweep(here.store)
     here.publish(sweep_id)
