@@ -183,9 +183,10 @@ def _run(
 
     began = monotonic()
     row = store.sweep(sweep_id)
+    where = places.database_for_display(Path.cwd()) or store.url_for_display
     people.print(
         f"sweep {sweep_id} ({row.name}): {space.trials} settings x {len(space.seeds)} seeds x {space.epochs} "
-        f"epochs of {space.task}, {space.concurrency} at a time; stored in {store.url_for_display}",
+        f"epochs of {space.task}, {space.concurrency} at a time; stored in {where}",
         highlight=False,
         markup=False,
         soft_wrap=True,

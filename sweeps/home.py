@@ -16,6 +16,13 @@ class Home:
     database: str  # SQLAlchemy URL of the store
     tracking: str  # MLflow's tracking URI
 
+    def database_for_display(self, working_directory: Path) -> str | None:
+        """The store's file relative to where the person stands; None where it is another one or elsewhere."""
+        file = self.folder / "ravine.db"
+        if self.database != _file_url(file) or not file.is_relative_to(working_directory):
+            return None
+        return str(file.relative_to(working_directory))
+
     @property
     def artifacts(self) -> Path:
         """Folder of MLflow's artifacts."""

@@ -121,6 +121,9 @@ def test_an_interrupted_sweep_is_shown_as_it_stands_and_goes_on_in_the_same_runs
     before = check_equal(here, lease.sweep_id)
     assert [run["status"] for run in before] == ["SCHEDULED", "FINISHED", "RUNNING"]
     resumed = here.store.take_lease(lease.sweep_id, made_up.ME, lease_seconds=60.0, is_dead=lambda _: False)
+    here.projection(lease.sweep_id).publish(everything=False)
+    parent = runs_in(here.mlflow, store=here.store.identity(), sweep_id=lease.sweep_id)[0]
+    assert (parent["status"], parent["tags"]["ravine.state"]) == ("RUNNING", "running")
     made_up.add_trials(here.store, resumed, {2: (TrialState.finished, 4)}, round_=2)
     made_up.start_again(here.store, resumed, 1)
     made_up.add_epochs(here.store, resumed, 1, 4, TrialState.finished)

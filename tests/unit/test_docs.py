@@ -1,0 +1,81 @@
+"""The documents say what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from search_spaces.files import load_space
+from sweeps.cli import app
+from workers.rehearsal import rehearse
+from workers.torch_catalogue import torch_catalogue
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
+LIBRARY = sorted((ROOT / "search_spaces" / "library").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_has_help_and_stands_in_the_readme(name: str) -> None:
+    assert COMMANDS[name].help
+    assert f"ravine {name}" in README
+
+
+def test_every_command_of_the_readme_exists() -> None:
+    named = set(re.findall(r"\bravine ([a-z]+)\b", re.sub(r"`ravine`", "", README)))
+    assert named <= set(COMMANDS)
+    options = {option for command in COMMANDS.values() for p in command.params for option in p.opts}
+    assert set(re.findall(r"(?<![\w-])--[a-z]+", README)) <= options
+
+
+def test_every_make_target_of_the_readme_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"(?:`|\$ )make ([a-z]+)", README)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert re.findall(r"^make (\w+)", ci, re.MULTILINE) == ["check", "test"]
+
+
+def test_every_link_of_the_documents_leads_somewhere() -> None:
+    for document in ("README.md", "ARCHITECTURE.md", "CHANGELOG.md"):
+        for link in re.findall(r"\]\(([^)#]+)\)", (ROOT / document).read_text()):
+            if "://" not in link:
+                assert (ROOT / link).exists(), f"{document}: {link}"
+
+
+def test_every_room_stands_in_the_architecture() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    for layer in ("search_spaces", "workers", "sweeps", "dashboards"):
+        for file in (ROOT / layer).glob("*.py"):
+            room = file.stem
+            if room.startswith("__"):
+                continue
+            assert f"`{room}`" in text or (room.startswith("store") and "`store*`" in text), f"{layer}/{room}"
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=lambda path: path.name)
+def test_ready_made_files_are_good(path: Path) -> None:
+    loaded = load_space(
+        path.read_text(), source=path.name, stem=path.stem, catalogue=torch_catalogue()
+    )
+    assert rehearse(loaded.space) == ()
+    assert loaded.notes == ()
+
+
+def test_the_sweep_file_of_the_readme_is_good() -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    loaded = load_space(text, source="README.md", stem="readme", catalogue=torch_catalogue())
+    assert rehearse(loaded.space) == ()
+
+
+def test_the_main_job_is_the_one_promised() -> None:
+    path = ROOT / "search_spaces" / "library" / "digits-momentum-and-decay.yaml"
+    space = load_space(
+        path.read_text(), source=path.name, stem=path.stem, catalogue=torch_catalogue()
+    ).space
+    assert (space.trials, space.epochs, space.task) == (256, 20, "digits-mlp")
+    assert len(LIBRARY) >= 4
