@@ -246,7 +246,14 @@ def _dress(figure: Any, title: str, subtitle: str) -> None:
         font={"family": _FONT, "size": 13, "color": _INK},
         margin={"l": 80, "r": 30, "t": 120, "b": 110},
         showlegend=True,
-        legend={"orientation": "h", "x": 0.0, "y": -0.13, "yanchor": "top", "font": {"size": 12}},
+        legend={
+            "orientation": "h",
+            "x": 0.0,
+            "yref": "container",
+            "y": 0.02,
+            "yanchor": "bottom",
+            "font": {"size": 12},
+        },
         hoverlabel={"bgcolor": "white", "bordercolor": _LINE, "font": {"color": _INK}, "align": "left"},
     )
     axis = {"showline": True, "linecolor": _LINE, "gridcolor": _GRID, "zeroline": False}

@@ -27,9 +27,7 @@ def test_the_same_rows_on_both_databases(postgresql_server: str, tmp_path: Path)
     urls = [file_url(tmp_path / "home" / "ravine.db"), _new_database(postgresql_server)]
     results = []
     for url in urls:
-        ran = ravine(
-            "launch", file, "--ray", "none", "--database", url, "--json", home=tmp_path / "home"
-        )
+        ran = ravine("launch", file, "--ray", "none", "--database", url, "--json", home=tmp_path / "home")
         assert ran.code == 0, ran.stderr
         store = open_store(url, read_only=True)
         trials, measurements, proposals = everything(store, 1)

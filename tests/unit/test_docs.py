@@ -59,9 +59,7 @@ def test_every_room_stands_in_the_architecture() -> None:
 
 @pytest.mark.parametrize("path", LIBRARY, ids=lambda path: path.name)
 def test_ready_made_files_are_good(path: Path) -> None:
-    loaded = load_space(
-        path.read_text(), source=path.name, stem=path.stem, catalogue=torch_catalogue()
-    )
+    loaded = load_space(path.read_text(), source=path.name, stem=path.stem, catalogue=torch_catalogue())
     assert rehearse(loaded.space) == ()
     assert loaded.notes == ()
 
@@ -74,8 +72,6 @@ def test_the_sweep_file_of_the_readme_is_good() -> None:
 
 def test_the_main_job_is_the_one_promised() -> None:
     path = ROOT / "search_spaces" / "library" / "digits-momentum-and-decay.yaml"
-    space = load_space(
-        path.read_text(), source=path.name, stem=path.stem, catalogue=torch_catalogue()
-    ).space
+    space = load_space(path.read_text(), source=path.name, stem=path.stem, catalogue=torch_catalogue()).space
     assert (space.trials, space.epochs, space.task) == (256, 20, "digits-mlp")
     assert len(LIBRARY) >= 4
