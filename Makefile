@@ -24,15 +24,15 @@ sweep: $(VENV)/.installed ## train the main job: 256 settings of SGD on handwrit
 
 test: $(VENV)/.installed ## run all tests
 	@echo "running all tests"
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup
 
 check: $(VENV)/.installed ## the fast loop: format, lint, types, import contracts, unit tests
 	@echo "format, lint, types, import contracts, unit tests"
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
-	@$(BIN)/python -m pytest -q tests/unit -m "not slow"
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m pytest -q -n 2 tests/unit -m "not slow"
 
 format: $(VENV)/.installed ## format and fix what can be fixed
 	@$(BIN)/ruff check --quiet --fix .

@@ -92,7 +92,7 @@ class SearchSpace:
         optimizer = self.optimizers[self._alternative("optimizer", len(self.optimizers), choose)]
         schedule = self.schedules[self._alternative("schedule", len(self.schedules), choose)]
         schedule_setting = _draw_schedule(schedule, schedule.label, choose)
-        suppressed = _suppressed(schedule, schedule_setting)
+        suppressed = suppressed_settings(schedule, schedule_setting)
         arguments = {
             name: _draw(range_, f"{optimizer.label}.{name}", choose)
             for name, range_ in optimizer.arguments.items()
@@ -183,7 +183,7 @@ def _draw_schedule(space: ScheduleSpace, label: str, choose: Choose) -> Schedule
     return Schedule(name=space.name, arguments=arguments, every=space.every, watch=space.watch)
 
 
-def _suppressed(space: ScheduleSpace, drawn: Schedule) -> frozenset[str]:
+def suppressed_settings(space: ScheduleSpace, drawn: Schedule) -> frozenset[str]:
     """Names of the optimizer's settings that the drawn schedule sets itself."""
     names = {
         rule.setting
@@ -191,7 +191,7 @@ def _suppressed(space: ScheduleSpace, drawn: Schedule) -> frozenset[str]:
         if rule.unless_false is None or drawn.arguments.get(rule.unless_false, rule.default)
     }
     for nested, setting in zip(_nested(space), _nested_drawn(drawn), strict=True):
-        names |= _suppressed(nested, setting)
+        names |= suppressed_settings(nested, setting)
     return frozenset(names)
 
 

@@ -5,13 +5,13 @@ Reports go in, a :class:`~sweeps.records.RoundRecord` comes out. The ledger writ
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from search_spaces.catalogue import Catalogue
 from search_spaces.space import SearchSpace
+from sweeps.entries import OpenTrial, SettingEntry, to_measurement, to_progress, typed_columns
 from sweeps.plan import ROUNDS_IN_FLIGHT, Budget, Place, settings_to_propose
 from sweeps.proposals import Asked, Proposals, Told
 from sweeps.records import (
@@ -25,35 +25,6 @@ from sweeps.records import (
     TrialState,
 )
 from workers.messages import Diverged, Failed, Measured, Outcome
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenTrial:
-    """A trial that has not ended."""
-
-    row: NewTrial
-    place: Place
-    epochs_done: int = 0
-    value: float | None = None
-    peak_lr: float | None = None
-    final_lr: float | None = None
-
-
-@dataclass(slots=True, kw_only=True)
-class _SettingLedger:
-    """The trials of one setting, one per seed, and what Optuna has heard of it."""
-
-    index: int
-    numbers: list[int] = field(default_factory=list)
-    values: dict[int, dict[int, float]] = field(default_factory=dict)  # by epoch, then trial
-    end: str | None = None  # finished | pruned | failed, as told
-
-    def mean(self, epoch: int) -> float | None:
-        """Mean over the seeds once all have reached ``epoch``."""
-        values = self.values.get(epoch, {})
-        if len(values) < len(self.numbers):
-            return None
-        return math.fsum(values[number] for number in self.numbers) / len(self.numbers)
 
 
 class Ledger:
@@ -71,7 +42,7 @@ class Ledger:
             lanes=lanes,
         )
         self._proposals = Proposals(space)
-        self._settings: list[_SettingLedger] = []
+        self._settings: list[SettingEntry] = []
         self._exhausted = False
         self.open: dict[int, OpenTrial] = {}
         self.counts: dict[TrialState, int] = dict.fromkeys(TrialState, 0)
@@ -92,7 +63,7 @@ class Ledger:
         values: dict[int, dict[int, float]] = {}
         for measurement in measurements:
             values.setdefault(measurement.number, {})[measurement.epoch] = self._metric_of(measurement)
-        self._settings = [_SettingLedger(index=proposal.index) for proposal in proposals]
+        self._settings = [SettingEntry(index=proposal.index) for proposal in proposals]
         for trial in trials:
             setting = self._settings[trial.setting_index]
             setting.numbers.append(trial.number)
@@ -200,7 +171,7 @@ class Ledger:
         elif trial.state is TrialState.finished:
             self._compare_with_best(entry)
 
-    def _told(self, proposal: Proposal, setting: _SettingLedger, states: Mapping[int, TrialState]) -> Told:
+    def _told(self, proposal: Proposal, setting: SettingEntry, states: Mapping[int, TrialState]) -> Told:
         """What Optuna had heard of a stored setting, worked out from its trials."""
         of_setting = {states[number] for number in setting.numbers}
         if TrialState.diverged in of_setting or TrialState.pruned in of_setting:
@@ -232,7 +203,7 @@ class Ledger:
         self.epochs_done += 1
         self.open[number] = updated
         if measurement.epoch < self.budget.epochs:
-            return _progress(updated, TrialState.running)
+            return to_progress(updated, TrialState.running)
         self._compare_with_best(updated)
         return self._end(updated, TrialState.finished)
 
@@ -256,7 +227,7 @@ class Ledger:
         }
         return self._end(ended, TrialState.diverged, detail=detail)
 
-    def _hear(self, setting: _SettingLedger, progress: Mapping[int, TrialProgress]) -> list[TrialProgress]:
+    def _hear(self, setting: SettingEntry, progress: Mapping[int, TrialProgress]) -> list[TrialProgress]:
         """Tell Optuna what happened to a setting; its open trials end together where it is pruned."""
         if setting.end is not None:
             return []
@@ -277,7 +248,7 @@ class Ledger:
             return [self._end(self.open[number], TrialState.pruned) for number in numbers]
         return []
 
-    def _end_setting(self, setting: _SettingLedger, how: str) -> None:
+    def _end_setting(self, setting: SettingEntry, how: str) -> None:
         setting.end = how
         self._proposals.end(setting.index, how)
 
@@ -292,7 +263,7 @@ class Ledger:
         del self.open[trial.row.number]
         self.counts[TrialState.running] -= 1
         self.counts[state] += 1
-        return _progress(trial, state, cause=cause, detail=detail)
+        return to_progress(trial, state, cause=cause, detail=detail)
 
     def mark_started(self, numbers: Sequence[int]) -> None:
         """Orders for these waiting trials have been sent; the record being written says so."""
@@ -327,9 +298,9 @@ class Ledger:
         return tuple(proposals), tuple(trials)
 
     def _new_trials(self, asked: Asked, lane: int, round_: int) -> list[NewTrial]:
-        setting = _SettingLedger(index=asked.index)
+        setting = SettingEntry(index=asked.index)
         self._settings.append(setting)
-        typed = self._typed_columns(asked)
+        typed = typed_columns(self._space, self._catalogue, asked.setting)
         trials = []
         for position, seed in enumerate(self._space.seeds):
             number = asked.index * self.budget.seeds + position
@@ -351,22 +322,6 @@ class Ledger:
             trials.append(row)
         return trials
 
-    def _typed_columns(self, asked: Asked) -> dict[str, Any]:
-        """Numbers that SQL asks for most: as drawn, else PyTorch's default; None where suppressed."""
-        arguments = asked.setting.arguments
-        entry = self._catalogue.optimizers[asked.setting.optimizer]
-        schedules = {schedule.name: schedule for schedule in self._space.schedules}
-        schedule = schedules[asked.setting.schedule.name]
-        suppressed = {rule.setting for rule in schedule.suppresses}
-        typed: dict[str, Any] = {}
-        for name in ("lr", "momentum", "weight_decay", "nesterov"):
-            default = entry.arguments[name].default if name in entry.arguments else None
-            typed[name] = arguments.get(name, None if name in suppressed else default)
-        return {
-            name: value if value is None or name == "nesterov" else float(value)
-            for name, value in typed.items()
-        }
-
     def _metric_of(self, measurement: Measurement) -> float:
         name = self._space.metric.name
         if name in ("val_loss", "train_loss"):
@@ -383,39 +338,3 @@ class Ledger:
             or key < (sign * self.best.value, self.best.row.number)
         ):
             self.best = trial
-
-
-def to_measurement(outcome: Measured, now_ms: int) -> Measurement:
-    """The row that stores a trained epoch."""
-    extra = {name: value for name, value in outcome.metrics.items() if name != "val_loss"}
-    return Measurement(
-        number=outcome.number,
-        epoch=outcome.epoch,
-        step=outcome.step,
-        lr=outcome.lr,
-        momentum=outcome.momentum,
-        train_loss=outcome.train_loss,
-        val_loss=outcome.metrics["val_loss"],
-        grad_norm=None if math.isnan(outcome.grad_norm) else outcome.grad_norm,
-        extra=extra,
-        ts_ms=now_ms,
-    )
-
-
-def _progress(
-    trial: OpenTrial,
-    state: TrialState,
-    *,
-    cause: str | None = None,
-    detail: Mapping[str, Any] | None = None,
-) -> TrialProgress:
-    return TrialProgress(
-        number=trial.row.number,
-        state=state,
-        value=trial.value,
-        epochs_done=trial.epochs_done,
-        peak_lr=trial.peak_lr,
-        final_lr=trial.final_lr,
-        cause=cause,
-        detail=detail,
-    )

@@ -10,9 +10,10 @@ from typing import Any, Protocol
 from search_spaces.catalogue import Catalogue
 from search_spaces.settings import Setting
 from search_spaces.space import SearchSpace
+from sweeps.entries import OpenTrial, to_measurement
 from sweeps.errors import LeaseLost, RavineError
 from sweeps.lease_keeper import LeaseKeeper
-from sweeps.ledger import Ledger, OpenTrial, to_measurement
+from sweeps.ledger import Ledger
 from sweeps.plan import ROUNDS_IN_FLIGHT, too_many_failed
 from sweeps.records import Lease, Measurement, SweepState, TrialState
 from sweeps.store import Store

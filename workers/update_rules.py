@@ -112,10 +112,7 @@ class SGDRule:
         parts: frozenset[str],
     ) -> None:
         """A part that no row needs is left out: for the others it would add an exact zero."""
-        if "sign" in parts:
-            gradients.mul_(now["sign"])
-        if "decay" in parts:
-            gradients.addcmul_(weights, now["decay"])
+        _sign_and_decay(weights, gradients, now, parts)
         direction = gradients
         if "buffer" in parts:
             velocity = state["momentum_buffer"]
@@ -181,10 +178,7 @@ class AdamRule:
         parts: frozenset[str],
     ) -> None:
         """As torch.optim's single-tensor Adam, operation by operation."""
-        if "sign" in parts:
-            gradients.mul_(now["sign"])
-        if "decay" in parts:
-            gradients.addcmul_(weights, now["decay"])
+        _sign_and_decay(weights, gradients, now, parts)
         if "shrink" in parts:
             weights.mul_(now["shrink"])
         mean, square = state["exp_avg"], state["exp_avg_sq"]
@@ -204,6 +198,16 @@ UPDATE_RULES: Mapping[str, UpdateRule] = {
     "AdamW": AdamRule(weight_decay=0.01, decoupled=True),
 }
 """Rules by the torch.optim class they follow; what is not here trains solo."""
+
+
+def _sign_and_decay(
+    weights: Tensor, gradients: Tensor, now: Mapping[str, Tensor], parts: frozenset[str]
+) -> None:
+    """What both families do first: turn the gradient where a row maximizes, add the decay of its weights."""
+    if "sign" in parts:
+        gradients.mul_(now["sign"])
+    if "decay" in parts:
+        gradients.addcmul_(weights, now["decay"])
 
 
 def _row(rows: Sequence[RowNumbers], name: str, default: float) -> Columns:

@@ -15,6 +15,8 @@ from workers.messages import Admission, Diverged, Failed, Measured, Orders, Work
 from workers.pool import Pool, WorkerLost
 from workers.ray_pool import RayPool
 
+pytestmark = pytest.mark.xdist_group("ray")  # one process, so that one runtime serves all
+
 SETUP = WorkerSetup(task="digits-mlp", metric="val_loss", epochs=3, width=4)
 StartPool = Callable[[WorkerSetup, int], Pool]
 

@@ -21,6 +21,8 @@ from sweeps.store import Store, open_store
 from tests.end_to_end.command_line import SMALL, ravine, start, sweep_file
 from tests.unit.sweeps_for_tests import everything
 
+pytestmark = pytest.mark.xdist_group("ray")  # one process, so that one runtime serves all
+
 
 def stored(home: Path) -> Store:
     return open_store(f"sqlite:///{home / 'ravine.db'}", read_only=True)

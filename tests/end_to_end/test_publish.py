@@ -24,6 +24,8 @@ from sweeps.records import SweepState, TrialState
 from tests.end_to_end.published_runs import Place, check_equal, content, place, runs_in
 from tests.unit import published_sweeps as made_up
 
+pytestmark = pytest.mark.xdist_group("publish")  # its fixtures are made once
+
 
 @pytest.fixture(scope="module")
 def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -15,6 +15,8 @@ from dashboards import tracking
 from dashboards.errors import TrackingUnavailable
 from dashboards.server import serve_dashboard
 
+pytestmark = pytest.mark.xdist_group("publish")  # its fixtures are made once
+
 SERVE = "import sys; from pathlib import Path; from dashboards.server import serve_dashboard as serve; "
 SERVE += "sys.exit(serve(Path(sys.argv[1]), int(sys.argv[2])))"
 

@@ -24,7 +24,9 @@ from dashboards.errors import TrackingUnavailable
 from tests.end_to_end.published_runs import Place, check_equal, content, place, runs_in
 from tests.unit import published_sweeps as made_up
 
-KILLS = 8
+pytestmark = pytest.mark.xdist_group("publish")  # its fixtures are made once
+
+KILLS = 5
 
 
 @pytest.fixture(scope="module")
