@@ -8,6 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
+# Tests with two threads share two cores with other processes: waiting threads are to sleep, not to spin.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 
 @pytest.fixture(scope="session")
 def ray_runtime() -> Iterator[None]:

@@ -42,7 +42,7 @@ def main() -> int:
         print(f"undisturbed: {seconds:.1f} s")
         process = start(*launch, home=disturbed)
         for kill in range(1, arguments.kills + 1):
-            wait_seconds = chance.uniform(0.2, 1.0) * seconds
+            wait_seconds = chance.uniform(0.2, 0.5) * seconds  # a start takes about a fifth
             deadline = time.monotonic() + wait_seconds
             while time.monotonic() < deadline and process.poll() is None:
                 time.sleep(0.01)
