@@ -13,7 +13,9 @@ from dashboards.live_view import describe, duration, short
 from search_spaces.ranges import Choice, Numeric, Value
 from search_spaces.settings import Setting
 from search_spaces.space import SearchSpace
-from workers.messages import Admission, Orders, WorkerSetup
+from sweeps.errors import RavineError
+from sweeps.launching import execution_of
+from workers.messages import Admission, Failed, Orders, WorkerSetup
 from workers.schedule_table import Horizon, schedule_path
 from workers.tasks.registry import TASKS, make_task
 from workers.worker import Worker
@@ -91,13 +93,16 @@ def _seconds_per_trial_epoch(space: SearchSpace) -> float:
             task=space.task,
             metric=space.metric.name,
             epochs=max(2, space.epochs),
-            execution="solo" if space.execution == "solo" else "stacked",
+            execution=execution_of(space),
             width=width,
         )
     )
     numbers = tuple(range(width))
     admit = tuple(Admission(number=number, seed=space.seeds[0], setting=setting) for number in numbers)
-    worker.carry_out(Orders(lane=0, round=1, admit=admit, advance=numbers))
+    first = worker.carry_out(Orders(lane=0, round=1, admit=admit, advance=numbers))
+    for outcome in first.outcomes:
+        if isinstance(outcome, Failed):
+            raise RavineError(f"{space.task} cannot be trained: {outcome.message}")
     began = perf_counter()
     worker.carry_out(Orders(lane=0, round=2, advance=numbers))
     return (perf_counter() - began) / width

@@ -35,7 +35,7 @@ class Publisher:
         The database's URL travels in the environment: a command line is visible to every user.
         """
         errors = tempfile.TemporaryFile(mode="w+", encoding="utf-8")  # noqa: SIM115 - lives as long as the process
-        command = [sys.executable, "-m", "dashboards.publish", "--sweep", str(sweep_id)]
+        command = [sys.executable, "-P", "-m", "dashboards.publish", "--sweep", str(sweep_id)]
         command += ["--artifacts", str(home.artifacts)] + ["--follow"] * follow
         environment = {**os.environ, "RAVINE_DATABASE": home.database, "MLFLOW_TRACKING_URI": home.tracking}
         process = subprocess.Popen(

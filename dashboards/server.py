@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+from urllib.parse import quote
 
 from dashboards.errors import TrackingUnavailable
 from dashboards.tracking import quiet_environment
@@ -77,7 +78,7 @@ def _check_port(port: int) -> None:
 def _start(database: Path, artifacts: Path, port: int) -> subprocess.Popen[bytes]:
     addresses = (f"localhost:{port}", f"{_HOST}:{port}")
     command = [sys.executable, "-m", "mlflow", "server", "--host", _HOST, "--port", str(port)]
-    command += ["--backend-store-uri", f"sqlite:///{database}"]
+    command += ["--backend-store-uri", f"sqlite:///{quote(str(database))}"]
     command += ["--default-artifact-root", artifacts.as_uri(), "--no-serve-artifacts"]
     command += ["--workers", "1"]  # one person looks at it, and each takes 1.5 s and 250 MB
     # MLflow's own list lets names in that only look local.

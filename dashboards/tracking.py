@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -73,7 +73,7 @@ def connect(uri: str, artifacts: Path | None = None) -> Tracking:
             check_database(path, display)
             if not path.exists():
                 make_database(path, artifacts)
-            uri = f"sqlite:///{path}"
+            uri = f"sqlite:///{quote(str(path))}"
         from mlflow import MlflowClient
 
         return Tracking(MlflowClient(tracking_uri=uri), display, None if is_server else artifacts, is_server)

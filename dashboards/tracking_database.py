@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Engine, event
 
@@ -56,7 +57,9 @@ def make_database(path: Path, artifacts: Path | None) -> None:
         draft.touch(mode=0o600)
         event.listen(Engine, "connect", hurry)
         try:
-            make_store(f"sqlite:///{draft}", str(artifacts or path.parent / "artifacts")).engine.dispose()
+            make_store(
+                f"sqlite:///{quote(str(draft))}", str(artifacts or path.parent / "artifacts")
+            ).engine.dispose()
         finally:
             event.remove(Engine, "connect", hurry)
         _sync(draft)

@@ -34,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 WIDE = 10_000  # columns, where no terminal limits them
-people = Console(stderr=True, width=None if sys.stderr.isatty() else WIDE)
+people = Console(stderr=True, width=None if sys.stderr.isatty() else WIDE, markup=False, emoji=False)
 
 
 class Exit(IntEnum):
@@ -109,6 +109,12 @@ def _store(home: Home, *, read_only: bool) -> Iterator[Store]:
         store.close()
 
 
+def _find(home: Home, sweep: str) -> None:
+    """Raise UnknownSweep or StoreUnavailable before anything is opened for writing, and so made."""
+    with _store(home, read_only=True) as store:
+        store.find_sweep(sweep)
+
+
 @app.command()
 @_told_once
 def launch(
@@ -154,6 +160,7 @@ def resume(
     from sweeps.records import SweepState
 
     places = _home(home, database, tracking)
+    _find(places, sweep)
     with _store(places, read_only=False) as store:
         row = store.find_sweep(sweep)
         if row.state is SweepState.finished:
@@ -191,6 +198,8 @@ def _run(
         markup=False,
         soft_wrap=True,
     )
+    if ray == "none" and workers not in (None, 1):
+        people.print("note: --workers is for Ray; --ray none trains in this process alone", highlight=False)
     publisher = Publisher.start(places, sweep_id)
     with StopSignals() as signals, View(people, space.metric.name) as view:
         try:
@@ -220,7 +229,11 @@ def _run(
 
 def _drain(publisher: Any, sweep_id: int) -> None:
     """Wait until MLflow is up to date; say so where it is not."""
-    problem = publisher.drain()
+    try:
+        problem = publisher.drain()
+    except KeyboardInterrupt:
+        publisher.kill()
+        problem = "publishing was interrupted"
     if problem:
         people.print(
             f"warning: MLflow is not up to date: {problem}; later: ravine publish {sweep_id}",
@@ -302,8 +315,9 @@ def curves(
 
     _check_format(format, ("csv", "json"))
     with _store(_home(home, database), read_only=True) as store:
-        measurements = store.measurements(store.find_sweep(sweep).id)
-    columns = curve_columns(measurements)
+        row = store.find_sweep(sweep)
+        measurements = store.measurements(row.id)
+    columns = curve_columns(row)
     rows = [curve_values(measurement, columns) for measurement in measurements]
     typer.echo(as_csv(columns, rows) if format == "csv" else as_json(rows), nl=False)
 
@@ -364,7 +378,9 @@ def stop(sweep: SweepArgument, home: HomeOption = None, database: DatabaseOption
     """End a SWEEP for good: its open trials are cancelled. E.g. ravine stop 3."""
     from sweeps.stopping import stop_sweep
 
-    with _store(_home(home, database), read_only=False) as store:
+    places = _home(home, database)
+    _find(places, sweep)
+    with _store(places, read_only=False) as store:
         row = store.find_sweep(sweep)
         state = stop_sweep(store, row)
     people.print(f"sweep {row.id} ({row.name}) is {state}", highlight=False)
@@ -384,6 +400,7 @@ def delete(
     from sweeps.processes import is_dead
 
     places = _home(home, database, tracking)
+    _find(places, sweep)
     with _store(places, read_only=False) as store:
         row = store.find_sweep(sweep)
         if not yes and sys.stdin.isatty():
@@ -420,12 +437,11 @@ def publish(
 def dashboard(
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on 127.0.0.1")] = 5000,
     home: HomeOption = None,
-    tracking: TrackingOption = None,
 ) -> None:
     """Serve MLflow over the home's results on 127.0.0.1 until Ctrl-C. E.g. ravine dashboard --port 5001."""
     from dashboards.server import serve_dashboard
 
-    places = _home(home, tracking=tracking)
+    places = _home(home)
     raise typer.Exit(serve_dashboard(places.folder, port))
 
 
@@ -436,7 +452,7 @@ def _check_format(given: str, known: tuple[str, ...]) -> None:
 
 def _data_console() -> Console:
     """Stdout; as wide as it takes where no terminal reads it."""
-    return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
+    return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False, markup=False, emoji=False)
 
 
 def _print_data(renderable: Any) -> None:

@@ -34,6 +34,7 @@ class SettingEntry:
     index: int
     numbers: list[int] = field(default_factory=list)
     values: dict[int, dict[int, float]] = field(default_factory=dict)  # by epoch, then trial
+    heard: int = 0  # last epoch whose mean Optuna has heard
     end: str | None = None  # finished | pruned | failed, as told
 
     def mean(self, epoch: int) -> float | None:

@@ -30,18 +30,15 @@ def trial_values(sweep: SweepRow, trial: TrialRow) -> dict[str, Any]:
     return {name: values[name] for name in trial_columns(sweep)}
 
 
-def curve_columns(measurements: Sequence[Measurement]) -> tuple[str, ...]:
-    """Names of a measurement's columns: the fixed ones, then the task's other metrics, then grad_norm."""
-    others = dict.fromkeys(name for measurement in measurements for name in measurement.extra)
-    return (*_CURVE, *others, "grad_norm")
+def curve_columns(sweep: SweepRow) -> tuple[str, ...]:
+    """Names of a measurement's columns: the fixed ones, then the task's other metrics."""
+    return (*_CURVE, *(name for name in sweep.spec["metrics"] if name not in _CURVE))
 
 
 def curve_values(measurement: Measurement, columns: Sequence[str]) -> dict[str, Any]:
     """A measurement by column name."""
     return {
-        name: measurement.extra.get(name)
-        if name not in (*_CURVE, "grad_norm")
-        else getattr(measurement, name)
+        name: getattr(measurement, name) if name in _CURVE else measurement.extra.get(name)
         for name in columns
     }
 

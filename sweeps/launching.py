@@ -94,6 +94,8 @@ def checked_space(text: str, source: str, stem: str, overrides: Overrides) -> Lo
 
 def create_sweep(store: Store, text: str, stem: str, overrides: Overrides, space: SearchSpace) -> int:
     """Store a new sweep, waiting to be run; returns its id."""
+    from workers.tasks.registry import TASKS
+
     spec: Mapping[str, Any] = {
         "source": text,
         "stem": stem,
@@ -101,6 +103,7 @@ def create_sweep(store: Store, text: str, stem: str, overrides: Overrides, space
         "sampler": space.sampler,
         "pruner": space.pruner.name,
         "concurrency": space.concurrency,
+        "metrics": list(TASKS[space.task].metrics),
     }
     return store.create_sweep(
         NewSweep(
@@ -220,17 +223,22 @@ def _execution_plan(space: SearchSpace) -> dict[str, Any]:
     """What may change bits: decided once per sweep, stored with it, and reused when it is resumed."""
     import torch
 
-    from workers.torch_catalogue import torch_catalogue
-
-    optimizers = torch_catalogue().optimizers
-    stackable = all(optimizers[optimizer.name].stacked for optimizer in space.optimizers)
-    execution = space.execution if space.execution != "auto" else "stacked" if stackable else "solo"
     device = space.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return {
-        "execution": execution,
+        "execution": execution_of(space),
         "device": device,
         "torch": torch.__version__,
         "processor": torch.backends.cpu.get_cpu_capability(),
     }
+
+
+def execution_of(space: SearchSpace) -> str:
+    """How the space's trials train: as the file says, else stacked where every optimizer of it can be."""
+    from workers.torch_catalogue import torch_catalogue
+
+    optimizers = torch_catalogue().optimizers
+    if space.execution != "auto":
+        return space.execution
+    return "stacked" if all(optimizers[used.name].stacked for used in space.optimizers) else "solo"

@@ -70,8 +70,8 @@ class Ledger:
             for epoch, value in values.get(trial.number, {}).items():
                 setting.values.setdefault(epoch, {})[trial.number] = value
             self._restore_trial(trial)
-        states = {trial.number: trial.state for trial in trials}
-        history = [self._told(proposal, self._settings[proposal.index], states) for proposal in proposals]
+        by_number = {trial.number: trial for trial in trials}
+        history = [self._told(proposal, self._settings[proposal.index], by_number) for proposal in proposals]
         self._proposals.rebuild(history)
 
     def spread_over_lanes(self) -> None:
@@ -79,15 +79,28 @@ class Ledger:
 
         For ``order: arrival``: a resumed sweep may have other workers than the interrupted one had.
         """
-        for position, (number, trial) in enumerate(sorted(self.open.items())):
+        settings = sorted({trial.row.setting_index for trial in self.open.values()})
+        lane_of = {index: position % self.budget.lanes for position, index in enumerate(settings)}
+        for number, trial in self.open.items():
             place = Place(
-                number=number, lane=position % self.budget.lanes, admitted_round=1 - trial.epochs_done
+                number=number,
+                lane=lane_of[trial.row.setting_index],
+                admitted_round=1 - trial.epochs_done,
             )
             self.open[number] = replace(trial, place=place)
 
-    def first_record(self, *, first_round: int = 1) -> RoundRecord:
-        """What to store before the first round: the first settings."""
-        proposals, trials = self._propose_all(first_round)
+    def first_record(self, first_rounds: Mapping[int, int]) -> RoundRecord:
+        """What to store before the first rounds, by lane, of lanes that have nothing to do yet.
+
+        No report precedes the rounds that are sent at once, so their settings are proposed together.
+        """
+        proposals: tuple[Proposal, ...] = ()
+        trials: tuple[NewTrial, ...] = ()
+        for ahead in range(ROUNDS_IN_FLIGHT):
+            for lane, first_round in first_rounds.items():
+                more_proposals, more_trials = self._propose(lane, first_round + ahead)
+                proposals += more_proposals
+                trials += more_trials
         return RoundRecord(rounds_done=self.rounds_done, proposals=proposals, trials=trials)
 
     def close_round(
@@ -171,16 +184,11 @@ class Ledger:
         elif trial.state is TrialState.finished:
             self._compare_with_best(entry)
 
-    def _told(self, proposal: Proposal, setting: SettingEntry, states: Mapping[int, TrialState]) -> Told:
+    def _told(self, proposal: Proposal, setting: SettingEntry, trials: Mapping[int, TrialRow]) -> Told:
         """What Optuna had heard of a stored setting, worked out from its trials."""
-        of_setting = {states[number] for number in setting.numbers}
-        if TrialState.diverged in of_setting or TrialState.pruned in of_setting:
-            setting.end = "pruned"
-        elif TrialState.failed in of_setting:
-            setting.end = "failed"
-        elif setting.mean(self.budget.epochs) is not None:
-            setting.end = "finished"
+        setting.end = self._how_it_ended(setting, trials)
         means = {epoch: setting.mean(epoch) for epoch in sorted(setting.values)}
+        setting.heard = max((epoch for epoch, mean in means.items() if mean is not None), default=0)
         return Told(
             index=proposal.index,
             parameters=proposal.parameters,
@@ -188,6 +196,18 @@ class Ledger:
             reports={epoch: mean for epoch, mean in means.items() if mean is not None},
             end=setting.end,
         )
+
+    def _how_it_ended(self, setting: SettingEntry, trials: Mapping[int, TrialRow]) -> str | None:
+        """What Optuna was told at the setting's end: the first of its trials to break decides."""
+        of_setting = [trials[number] for number in setting.numbers]
+        broken = [t for t in of_setting if t.state in (TrialState.diverged, TrialState.failed)]
+        first = min((trial.epochs_done for trial in broken), default=None)
+        if first is not None:
+            states = {trial.state for trial in broken if trial.epochs_done == first}
+            return "pruned" if TrialState.diverged in states else "failed"
+        if any(trial.state is TrialState.pruned for trial in of_setting):
+            return "pruned"
+        return "finished" if setting.mean(self.budget.epochs) is not None else None
 
     def _measured(self, trial: OpenTrial, measurement: Measurement, peak_lr: float) -> TrialProgress:
         value = self._metric_of(measurement)
@@ -235,17 +255,18 @@ class Ledger:
         if TrialState.diverged in states or TrialState.failed in states:
             self._end_setting(setting, "pruned" if TrialState.diverged in states else "failed")
             return []
-        epoch = max(setting.values)
-        mean = setting.mean(epoch)
-        if mean is None:
-            return []
-        self._proposals.report(setting.index, epoch, mean)
-        if epoch == self.budget.epochs:
-            self._end_setting(setting, "finished")
-        elif self._proposals.should_prune(setting.index):
-            self._end_setting(setting, "pruned")
-            numbers = [number for number in setting.numbers if number in self.open]
-            return [self._end(self.open[number], TrialState.pruned) for number in numbers]
+        for epoch in sorted(epoch for epoch in setting.values if epoch > setting.heard):
+            mean = setting.mean(epoch)
+            if mean is None:
+                break
+            setting.heard = epoch
+            self._proposals.report(setting.index, epoch, mean)
+            if epoch == self.budget.epochs:
+                self._end_setting(setting, "finished")
+            elif self._proposals.should_prune(setting.index):
+                self._end_setting(setting, "pruned")
+                numbers = [number for number in setting.numbers if number in self.open]
+                return [self._end(self.open[number], TrialState.pruned) for number in numbers]
         return []
 
     def _end_setting(self, setting: SettingEntry, how: str) -> None:
@@ -269,15 +290,6 @@ class Ledger:
         """Orders for these waiting trials have been sent; the record being written says so."""
         self.counts[TrialState.waiting] -= len(numbers)
         self.counts[TrialState.running] += len(numbers)
-
-    def _propose_all(self, round_: int) -> tuple[tuple[Proposal, ...], tuple[NewTrial, ...]]:
-        proposals: tuple[Proposal, ...] = ()
-        trials: tuple[NewTrial, ...] = ()
-        for lane in range(self.budget.lanes):
-            more_proposals, more_trials = self._propose(lane, round_)
-            proposals += more_proposals
-            trials += more_trials
-        return proposals, trials
 
     def _propose(self, lane: int, round_: int) -> tuple[tuple[Proposal, ...], tuple[NewTrial, ...]]:
         places = [trial.place for trial in self.open.values()]

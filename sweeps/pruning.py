@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from optuna import create_study
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 
 from search_spaces.space import Pruner
@@ -23,6 +24,16 @@ def make_pruner(pruner: Pruner, epochs: int) -> BasePruner:
     }
     kind, defaults = kinds[pruner.name]
     try:
-        return kind(**{**defaults, **pruner.arguments})
-    except (TypeError, ValueError) as error:
+        made = kind(**{**defaults, **pruner.arguments})
+        _judge_one_trial(made)
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise ValueError(f"{pruner.name}: {error}") from error
+    return made
+
+
+def _judge_one_trial(pruner: BasePruner) -> None:
+    """Some arguments are looked at only when a pruner first judges."""
+    study = create_study(pruner=pruner)
+    trial = study.ask()
+    trial.report(1.0, 1)
+    trial.should_prune()

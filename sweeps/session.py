@@ -104,9 +104,10 @@ class Session:
 
     def drive(self) -> SweepState:
         """Rounds until the sweep has ended or is to be left waiting. Raises WorkerLost, LeaseLost."""
-        if not self._ledger.open:
-            first_round = self._lanes[0].next_round
-            self._run.store.commit_round(self._lease, self._ledger.first_record(first_round=first_round))
+        busy = {trial.place.lane for trial in self._ledger.open.values()}
+        idle = {lane.number: lane.next_round for lane in self._lanes if lane.number not in busy}
+        if idle:
+            self._run.store.commit_round(self._lease, self._ledger.first_record(idle))
         self._send_catch_up()
         for lane in self._lanes:
             for ahead in range(ROUNDS_IN_FLIGHT):
@@ -183,9 +184,8 @@ class Session:
             )
             awaited.add(worker)
             self._to_release = [number for number in self._to_release if number not in release]
-        # A round in which nobody trains any more, before one in which somebody will, still has its decision:
-        # an undisturbed sweep made it, and a resumed one must too.
-        if awaited or any(place.admitted_round > round_ for place in places):
+        # A round in which nobody trains, between rounds in which somebody does, still has its decision.
+        if awaited or places:
             lane.awaited[round_] = awaited
             lane.outcomes[round_] = []
 
@@ -207,7 +207,7 @@ class Session:
 
     def _close_reported(self, lane: _Lane) -> None:
         """Close the lane's rounds, in order, as far as all workers have reported."""
-        while lane.next_round in lane.awaited and not lane.awaited[lane.next_round]:
+        while lane.awaited.get(lane.next_round) == set() and not self._ledger.complete:
             self._close_round(lane)
 
     def _close_round(self, lane: _Lane) -> None:

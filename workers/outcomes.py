@@ -39,7 +39,7 @@ def judge(numbers: EpochNumbers, metric: str) -> Measured | Diverged:
             return _diverged(numbers, update, f"the loss was {loss}")
     last = len(numbers.losses) - 1
     train_loss = math.fsum(numbers.losses) / len(numbers.losses)
-    if 0 < DIVERGENCE_FACTOR * numbers.first_loss < train_loss:
+    if 0 <= DIVERGENCE_FACTOR * numbers.first_loss < train_loss:
         return _diverged(numbers, last, f"train_loss rose to {train_loss:.6g}, from {numbers.first_loss:.6g}")
     judged = {"train_loss": train_loss, **numbers.metrics}
     for name in ("val_loss", metric):

@@ -82,6 +82,11 @@ class Population:
         """Slots that hold no trial."""
         return len(self._rows) - len(self._slot_of)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no slot holds a trial."""
+        return not self._slot_of
+
     def admit(self, trial: Admission, slot: int | None = None) -> None:
         """Put ``trial`` into ``slot`` (any free one if None) with its initial weights and empty state."""
         slot = self._rows.index(None) if slot is None else slot

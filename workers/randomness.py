@@ -19,7 +19,7 @@ _EPOCH_STRIDE = 1_000_003  # prime, so that (seed, epoch) pairs of any realistic
 @lru_cache(maxsize=512)
 def data_order(seed: int, epoch: int, examples: int) -> Tensor:
     """Order of the training examples in ``epoch`` (from 1) of a trial with ``seed``: (examples,)."""
-    generator = torch.Generator().manual_seed(seed * _EPOCH_STRIDE + epoch)
+    generator = torch.Generator().manual_seed((seed * _EPOCH_STRIDE + epoch) % 2**63)
     return torch.randperm(examples, generator=generator)
 
 

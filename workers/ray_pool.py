@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 from collections import deque
 from typing import Any
 
@@ -82,6 +84,7 @@ class RayPool:
             "log_to_driver": False,
             "configure_logging": True,
         }
+        handler = signal.getsignal(signal.SIGTERM)
         try:
             if address is None:
                 self._ray.init(num_cpus=max(1, workers * setup.threads), include_dashboard=False, **common)
@@ -93,6 +96,8 @@ class RayPool:
             raise PoolUnavailable(
                 f"cannot reach {where}: {sentence}; check the address, or train without Ray: --ray none"
             ) from error
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)  # Ray has put its own in place, which ends the process
 
 
 def _actor_class() -> type[Any]:

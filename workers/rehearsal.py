@@ -1,12 +1,13 @@
 """Rehearsal: every optimizer x schedule pair of a space, constructed and stepped before anything starts.
 
-Each pair is tried with every argument at its first end, then each argument in turn at its other ends.
+Each pair is tried with every argument at its first end, then each argument, and each two, at other ends.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,8 @@ from workers.schedule_table import (
 from workers.tasks.registry import TASKS, make_task
 from workers.tasks.task import Task
 from workers.torch_catalogue import torch_catalogue
+
+MOST_PAIRS = 500  # of an optimizer with a schedule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,10 +116,22 @@ def _moved_one_at_a_time(space: SearchSpace, picked: dict[str, Value]) -> Iterat
     while pending := [name for name in asked if name not in done]:
         for name in pending:
             done.add(name)
-            range_ = asked[name]
-            values = tuple(range(len(range_.options))) if isinstance(range_, Choice) else ends_of(range_)
-            for value in values[1:]:
+            for value in _values(asked[name])[1:]:
                 yield _Variant(draw({**picked, name: value}), name, value, *labels)
+    names = [name for name in asked if name not in ("optimizer", "schedule")]
+    for together in itertools.islice(_pairs(names, asked), MOST_PAIRS):
+        yield _Variant(draw({**picked, **together}), *list(together.items())[-1], *labels)
+
+
+def _pairs(names: Sequence[str], asked: Mapping[str, Numeric | Choice]) -> Iterator[dict[str, Value]]:
+    """Two names at a time away from their first ends: what is refused only in combination."""
+    for one, other in itertools.combinations(names, 2):
+        for values in itertools.product(_values(asked[one])[1:], _values(asked[other])[1:]):
+            yield dict(zip((one, other), values, strict=True))
+
+
+def _values(range_: Numeric | Choice) -> tuple[Value, ...]:
+    return tuple(range(len(range_.options))) if isinstance(range_, Choice) else ends_of(range_)
 
 
 def _try(variant: _Variant, space: SearchSpace) -> Refusal | None:

@@ -28,6 +28,15 @@ Functions = Mapping[str, Callable[[int], float]]
 HORIZON_ARGUMENTS = ("T_max", "total_steps")
 _PLACEHOLDER_MOMENTUM = 0.5  # told apart from any momentum a schedule is likely to set
 _SCHEDULED = {"lr", "momentum", "betas"}
+_REFUSALS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)  # what PyTorch's classes raise over arguments
 
 
 class ScheduleRefused(ValueError):
@@ -104,7 +113,7 @@ def construct(
     try:
         optimizer = _optimizer(setting, parameters, _first_momentum(setting, horizon, functions))
         return optimizer, _schedule(setting.schedule, optimizer, horizon, functions or {})
-    except (TypeError, ValueError, KeyError, AttributeError, ZeroDivisionError, OverflowError) as error:
+    except _REFUSALS as error:
         raise ScheduleRefused(_sentence(error)) from error
 
 
@@ -227,13 +236,15 @@ def _written_down(setting: Setting, horizon: Horizon, functions: Functions) -> _
             f"{setting.schedule.name} changes {', '.join(changed) or 'betas[1]'}; "
             "a schedule may change the learning rate and momentum only"
         )
+    if not np.isfinite(learning_rates).all():
+        raise ScheduleRefused(f"{setting.schedule.name} makes a learning rate of {learning_rates.max()}")
     return _Table(lr=learning_rates, momentum=None if momentum_of(group) is None else momenta)
 
 
 def _step_or_refuse(schedule: Any, every: str, update: int, updates_per_epoch: int) -> None:
     try:
         step_schedule(schedule, every, update, updates_per_epoch)
-    except (TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
+    except _REFUSALS as error:
         raise ScheduleRefused(_sentence(error)) from error
 
 

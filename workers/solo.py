@@ -149,6 +149,11 @@ class SoloTrials:
         """Solo trials need no slot: there is always room."""
         return 1
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no trial is here."""
+        return not self._trials
+
     def admit(self, trial: Admission) -> None:
         """Take ``trial`` in with its initial weights."""
         self._trials[trial.number] = SoloTrial(

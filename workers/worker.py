@@ -16,12 +16,16 @@ from workers.solo import SoloTrials
 from workers.tasks.registry import make_task
 from workers.tasks.task import Data
 
+MOST_IDLE_GROUPS = 8
+
 
 class _Bench(Protocol):
     """What a population and a set of solo trials have in common."""
 
     @property
     def free_slots(self) -> int: ...
+    @property
+    def is_empty(self) -> bool: ...
     def admit(self, trial: Admission) -> None: ...
     def release(self, number: int) -> None: ...
     def holds(self, number: int) -> bool: ...
@@ -65,6 +69,7 @@ class Worker:
                 for number in held:
                     if bench.holds(number):
                         bench.release(number)
+        self._drop_empty_benches()
         return Report(
             lane=orders.lane,
             round=orders.round,
@@ -78,6 +83,15 @@ class Worker:
             for bench in benches:
                 if bench.holds(number):
                     bench.release(number)
+
+    def _drop_empty_benches(self) -> None:
+        """Where batch size or task arguments vary continuously, nearly every trial has a bench of its own."""
+        if len(self._benches) > MOST_IDLE_GROUPS:
+            self._benches = {
+                group: kept
+                for group, benches in self._benches.items()
+                if (kept := [bench for bench in benches if not bench.is_empty])
+            }
 
     def _bench_for(self, trial: Admission) -> _Bench:
         setting = trial.setting

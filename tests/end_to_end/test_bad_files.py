@@ -64,6 +64,11 @@ KINDS: dict[str, tuple[str, int | None, str]] = {
     "unknown sampler": (GOOD + "sampler: tpee\n", 11, "tpe"),
     "unknown pruner": (GOOD + "pruner: ashaa\n", 11, "asha"),
     "pruner argument": (GOOD + "pruner: {asha: {reduction_factor: 1}}\n", 11, "reduction_factor"),
+    "pruner argument that is looked at late": (
+        GOOD + "pruner: {hyperband: {max_resource: 0}}\n",
+        11,
+        "hyperband",
+    ),
     "grid without points": (GOOD + "sampler: grid\n", 6, "points"),
     "seeds doubled": (GOOD + "seeds: [1, 1]\n", 11, "seeds"),
     "tag": (GOOD + "name: !!python/object/apply:os.system [ls]\n", 11, "tag"),
@@ -154,3 +159,18 @@ def test_an_unknown_sweep(command: str, tmp_path: Path) -> None:
     assert ran.code == 2
     assert "Traceback" not in ran.stderr
     assert "ravine" in ran.stderr
+    assert not (tmp_path / "home").exists()
+
+
+def test_names_are_never_read_as_markup(tmp_path: Path) -> None:
+    file = sweep_file(tmp_path, changed("epochs: 5", "epochs: 1") + 'name: "a[/b]c"\n')
+    assert "a[/b]c" in ravine("check", file).stdout
+    assert ravine("launch", file, "--ray", "none", home=tmp_path / "h?m%20e").code == 0
+    assert "a[/b]c" in ravine("list", home=tmp_path / "h?m%20e").stdout
+    assert {path.name for path in (tmp_path / "h?m%20e").iterdir()} >= {"ravine.db", "mlflow.db"}
+    assert (tmp_path / "h?m%20e" / "mlflow.db").stat().st_size > 100_000
+
+
+def test_large_seeds_are_seeds(tmp_path: Path) -> None:
+    text = changed("epochs: 5", "epochs: 1") + "seeds: [1764000000000000000]\n"
+    assert ravine("launch", sweep_file(tmp_path, text), "--ray", "none", home=tmp_path / "home").code == 0

@@ -194,10 +194,14 @@ def test_killed_at_random_moments_and_resumed(undisturbed: Path, tmp_path: Path)
     assert result_of(home) == result_of(undisturbed)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_leaves_the_sweep_resumable(number: int, undisturbed: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "ray"), [(signal.SIGINT, "none"), pytest.param(signal.SIGTERM, "local", marks=pytest.mark.ray)]
+)
+def test_a_signal_leaves_the_sweep_resumable(
+    number: int, ray: str, undisturbed: Path, tmp_path: Path
+) -> None:
     home = tmp_path / "home"
-    process = start("launch", sweep_file(tmp_path, LONGER), "--ray", "none", "--json", home=home)
+    process = start("launch", sweep_file(tmp_path, LONGER), "--ray", ray, "--workers", 1, "--json", home=home)
     wait_for_rounds(home, 2, process)
     os.kill(process.pid, number)
     out, errors = process.communicate(timeout=60)

@@ -87,6 +87,7 @@ class FakePool:
     random_: random.Random
     fault: Callable[[], None] = lambda: None
     failing: bool = False
+    shift: float = 0.0  # added to every training loss: another machine's bits
     queues: list[deque[Orders]] = field(default_factory=list)
     held: dict[int, tuple[int, int, Setting]] = field(default_factory=dict)  # seed, epochs done, setting
     worker_of: dict[int, int] = field(default_factory=dict)
@@ -129,6 +130,8 @@ class FakePool:
             if self.failing
             else made_up_outcome(number, seed, done + 1, setting)
         )
+        if self.shift and isinstance(outcome, Measured):
+            outcome = replace(outcome, train_loss=outcome.train_loss * (1 + 2**-52) + self.shift)
         if isinstance(outcome, Measured) and done + 1 < self.epochs:
             self.held[number] = (seed, done + 1, setting)
         else:
@@ -209,6 +212,7 @@ def run(
     seed: int = 0,
     fault: Callable[[], None] = lambda: None,
     failing: bool = False,
+    shift: float = 0.0,
     interrupted: Callable[[], bool] = lambda: False,
     observer: Silence | None = None,
     pools: list[FakePool] | None = None,
@@ -231,6 +235,7 @@ def run(
             random_=random.Random(seed),
             fault=fault,
             failing=failing,
+            shift=shift,
         )
         if pools is not None:
             pools.append(pool)

@@ -86,6 +86,35 @@ def test_refusals_name_the_place(changes: dict, label: str, argument: str | None
     assert words in refusals[0].reason
 
 
+def test_what_is_refused_only_in_combination() -> None:
+    """Nesterov with dampening is refused, but only where momentum is above 0."""
+    arguments = {
+        "momentum": Uniform(low=0.0, high=0.9),
+        "nesterov": Choice(options=(Fixed(value=False), Fixed(value=True))),
+        "dampening": Fixed(value=0.1),
+    }
+    refusals = rehearse(replace(GOOD, optimizers=(optimizer("SGD", **arguments),)))
+    assert [refusal.label for refusal in refusals] == ["SGD"]
+    assert "ampening" in refusals[0].reason
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        optimizer("Adam", betas=Fixed(value=(0.9,))),
+        optimizer("SGD", foreach=Fixed(value=True), fused=Fixed(value=True)),
+    ],
+)
+def test_whatever_pytorch_raises_is_a_refusal(refused: OptimizerSpace) -> None:
+    assert [refusal.label for refusal in rehearse(replace(GOOD, optimizers=(refused,)))] == [refused.label]
+
+
+def test_a_rate_that_is_not_finite_is_refused() -> None:
+    schedules = (schedule("ExponentialLR", gamma=Fixed(value=1e308)),)
+    (refusal,) = rehearse(replace(GOOD, schedules=schedules))
+    assert "inf" in refusal.reason
+
+
 def test_a_missing_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     (refusal,) = rehearse(replace(GOOD, device="cuda"))

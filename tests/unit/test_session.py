@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from search_spaces.space import SearchSpace
+from sweeps.proposals import Proposals
 from sweeps.records import SweepState, TrialState
+from sweeps.session import ReplayMismatch
 from sweeps.store import Store, open_store
 from tests.unit.sweeps_for_tests import FakePool, Killed, Silence, everything, run, space, stored
 from workers.pool import WorkerLost
@@ -23,6 +25,9 @@ KINDS: dict[str, dict[str, Any]] = {
     "qmc and median": {"sampler": "qmc", "pruner": "median"},
     "grid": {"sampler": "grid", "trials": 24},
     "two seeds and asha": {"seeds": (0, 3), "trials": 10, "pruner": "asha"},
+    "one epoch": {"epochs": 1, "trials": 23},
+    "one epoch, two seeds": {"epochs": 1, "trials": 9, "seeds": (0, 1), "concurrency": 4},
+    "two epochs": {"epochs": 2, "trials": 23, "sampler": "random"},
     "one at a time": {"concurrency": 1, "trials": 5},
     "more seeds than places": {"seeds": (0, 1, 2), "trials": 4, "concurrency": 2},
 }
@@ -103,7 +108,7 @@ def test_a_killed_and_resumed_sweep_equals_the_undisturbed_one(store: Store, kin
                 space_,
                 workers=chance.choice((1, 2, 3)),
                 seed=luck,
-                fault=_after(chance, Killed),
+                fault=_after(chance, Killed, mean=2 if space_.epochs == 1 else 6),
             )
         except Killed:
             kills += 1
@@ -123,6 +128,55 @@ def _after(chance: random.Random, error: type[BaseException], mean: int = 6) -> 
         nonlocal left
         left -= 1
         if left == 0:
+            raise error
+
+    return fault
+
+
+def test_an_epoch_trained_again_must_have_the_stored_bits(store: Store) -> None:
+    space_ = space()
+    sweep_id = stored(store, space_)
+    with pytest.raises(Killed):
+        run(store, sweep_id, space_, fault=_at_report(5, Killed))
+    rounds = store.sweep(sweep_id).rounds_done
+    with pytest.raises(ReplayMismatch, match="Epoch 1 of trial 0"):
+        run(store, sweep_id, space_, shift=1e-16)
+    assert store.sweep(sweep_id).state is SweepState.waiting
+    assert store.sweep(sweep_id).rounds_done == rounds
+    assert run(store, sweep_id, space_) is SweepState.finished
+
+
+def test_arrival_order_tells_every_mean_after_a_resume(store: Store) -> None:
+    space_ = space(order="arrival", seeds=(0, 1, 2), trials=6, concurrency=6, sampler="random")
+    sweep_id = stored(store, space_)
+    with pytest.raises(Killed):
+        run(store, sweep_id, space_, workers=2, fault=_at_report(7, Killed))
+    told: list[tuple[int, int]] = []
+    report = Proposals.report
+
+    def listen(self: Proposals, index: int, epoch: int, value: float) -> None:
+        told.append((index, epoch))
+        report(self, index, epoch, value)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Proposals, "report", listen)
+        assert run(store, sweep_id, space_, workers=3, seed=2) is SweepState.finished
+    check_complete(store, sweep_id, space_)
+    ended = {t.setting_index: t.state for t in store.trials(sweep_id)}
+    unfinished = {t.setting_index for t in store.trials(sweep_id) if t.state is not TrialState.finished}
+    for index in set(ended) - unfinished:
+        epochs = [epoch for found, epoch in told if found == index]
+        assert epochs == list(range(epochs[0], space_.epochs + 1))
+
+
+def _at_report(number: int, error: type[BaseException]) -> Callable[[], None]:
+    """A fault at exactly this report."""
+    count = 0
+
+    def fault() -> None:
+        nonlocal count
+        count += 1
+        if count == number:
             raise error
 
     return fault
