@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -85,7 +84,7 @@ def test_outcomes_are_of_three_kinds(start_pool: StartPool) -> None:
     broken = Admission(
         number=2, seed=0, setting=Setting(optimizer="SGD", arguments={"lr": 0.1}, batch_size=5000)
     )
-    orders = Orders(lane=0, round=1, admit=(trial(0), trial(1, lr=math.inf), broken), advance=(0, 1, 2))
+    orders = Orders(lane=0, round=1, admit=(trial(0), trial(1, lr=1e8), broken), advance=(0, 1, 2))
     pool.send(0, orders)
     received = pool.receive(120)
     assert received is not None
