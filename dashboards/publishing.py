@@ -35,6 +35,7 @@ class Publisher:
         The database's URL travels in the environment: a command line is visible to every user.
         """
         errors = tempfile.TemporaryFile(mode="w+", encoding="utf-8")  # noqa: SIM115 - lives as long as the process
+        # -P: a file of the working directory must not pass for a library.
         command = [sys.executable, "-P", "-m", "dashboards.publish", "--sweep", str(sweep_id)]
         command += ["--artifacts", str(home.artifacts)] + ["--follow"] * follow
         environment = {**os.environ, "RAVINE_DATABASE": home.database, "MLFLOW_TRACKING_URI": home.tracking}
