@@ -17,7 +17,7 @@ from sweeps.errors import RavineError
 from sweeps.launching import execution_of
 from workers.messages import Admission, Failed, Orders, WorkerSetup
 from workers.schedule_table import Horizon, schedule_path
-from workers.tasks.registry import TASKS, make_task
+from workers.tasks.registry import make_task, task_class
 from workers.worker import Worker
 
 CALIBRATION_WIDTH = 16
@@ -80,7 +80,7 @@ def _rates(space: SearchSpace, setting: Setting) -> list[float]:
         updates_per_epoch=task.data().updates_per_epoch(setting.batch_size),
         warmup_epochs=setting.warmup_epochs,
     )
-    path = schedule_path(setting, horizon, TASKS[space.task].functions)
+    path = schedule_path(setting, horizon, task_class(space.task).functions)
     return [rate for epoch in range(1, space.epochs + 1) for rate in path.rates(epoch)[0].tolist()]
 
 

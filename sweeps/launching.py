@@ -94,7 +94,7 @@ def checked_space(text: str, source: str, stem: str, overrides: Overrides) -> Lo
 
 def create_sweep(store: Store, text: str, stem: str, overrides: Overrides, space: SearchSpace) -> int:
     """Store a new sweep, waiting to be run; returns its id."""
-    from workers.tasks.registry import TASKS
+    from workers.tasks.registry import task_class
 
     spec: Mapping[str, Any] = {
         "source": text,
@@ -103,7 +103,7 @@ def create_sweep(store: Store, text: str, stem: str, overrides: Overrides, space
         "sampler": space.sampler,
         "pruner": space.pruner.name,
         "concurrency": space.concurrency,
-        "metrics": list(TASKS[space.task].metrics),
+        "metrics": list(task_class(space.task).metrics),
     }
     return store.create_sweep(
         NewSweep(

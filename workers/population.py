@@ -18,7 +18,7 @@ from workers.messages import Admission, Diverged, Measured
 from workers.outcomes import EpochNumbers, judge
 from workers.randomness import data_order, initial_model
 from workers.schedule_table import Horizon, Rates, SchedulePath, schedule_path
-from workers.tasks.registry import TASKS
+from workers.tasks.registry import task_class
 from workers.tasks.task import Data, Task
 from workers.update_rules import UPDATE_RULES, RowNumbers
 
@@ -55,7 +55,7 @@ class Population:
     ) -> None:
         """``data`` is on the device to train on; ``width`` slots, at least :data:`MINIMUM_WIDTH`."""
         self._task = task
-        self._functions = TASKS[task_name].functions
+        self._functions = task_class(task_name).functions
         self._data = data
         self._device = data.train_inputs.device
         self._rule = UPDATE_RULES[optimizer]

@@ -25,7 +25,7 @@ from workers.schedule_table import (
     schedule_path,
     takes_metric,
 )
-from workers.tasks.registry import TASKS, make_task
+from workers.tasks.registry import make_task, task_class
 from workers.tasks.task import Task
 from workers.torch_catalogue import torch_catalogue
 
@@ -149,7 +149,7 @@ def _try(variant: _Variant, space: SearchSpace) -> Refusal | None:
             reason=f"the task has {len(data.train_inputs)} training examples: not one whole batch",
         )
     horizon = Horizon(epochs=space.epochs, updates_per_epoch=updates, warmup_epochs=setting.warmup_epochs)
-    functions = TASKS[space.task].functions
+    functions = task_class(space.task).functions
     try:
         _step_over_horizon(setting, horizon, space.task)
     except ScheduleRefused as error:
@@ -185,7 +185,7 @@ def _constructs(setting: Setting, arguments: dict[str, Any], horizon: Horizon) -
 
 
 def _step_over_horizon(setting: Setting, horizon: Horizon, task_name: str) -> None:
-    path = schedule_path(setting, horizon, TASKS[task_name].functions)
+    path = schedule_path(setting, horizon, task_class(task_name).functions)
     if not takes_metric(setting.schedule):
         return  # its table has been written down over the whole horizon
     watched = setting.schedule.watch or "val_loss"

@@ -18,7 +18,7 @@ from workers.outcomes import EpochNumbers, judge
 from workers.population import EVALUATION_EXAMPLES
 from workers.randomness import data_order, initial_model
 from workers.schedule_table import Horizon, construct, momentum_of, step_schedule, takes_metric
-from workers.tasks.registry import TASKS
+from workers.tasks.registry import task_class
 from workers.tasks.task import Data, Task
 
 
@@ -43,7 +43,7 @@ class SoloTrial:
         )
         self.model = initial_model(task, trial.seed).to(data.train_inputs.device)
         self._optimizer, self._schedule = construct(
-            trial.setting, self._horizon, self.model.parameters(), TASKS[task_name].functions
+            trial.setting, self._horizon, self.model.parameters(), task_class(task_name).functions
         )
         self._scheduled_rate = float(self._optimizer.param_groups[0]["lr"])
         self._first_loss = 0.0

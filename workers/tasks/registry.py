@@ -29,10 +29,15 @@ TASKS: Mapping[str, TaskClass] = {
 }
 
 
+def task_class(reference: str) -> TaskClass:
+    """The registration of the task called ``reference``. Raises KeyError for an unknown name."""
+    return TASKS[reference]
+
+
 @lru_cache(maxsize=256)
-def make_task(name: str, arguments: TaskArguments) -> Task:
-    """The task ``name`` with its arguments.
+def make_task(reference: str, arguments: TaskArguments) -> Task:
+    """The task called ``reference`` with its arguments.
 
     Raises KeyError for an unknown name, and what the task raises for arguments it refuses.
     """
-    return TASKS[name].make(**dict(arguments))
+    return task_class(reference).make(**dict(arguments))
