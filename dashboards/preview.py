@@ -16,7 +16,8 @@ from search_spaces.space import SearchSpace
 from sweeps.errors import RavineError
 from sweeps.launching import execution_of
 from workers.messages import Admission, Failed, Orders, WorkerSetup
-from workers.schedule_table import Horizon, schedule_path
+from workers.optimization import Horizon
+from workers.schedule_table import schedule_path
 from workers.tasks.registry import make_task, task_class
 from workers.worker import Worker
 

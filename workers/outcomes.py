@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from workers.messages import Diverged, Measured
-from workers.schedule_table import Rates
+from workers.optimization import Rates
 
 DIVERGENCE_FACTOR = 1000.0
 """An epoch's train_loss above this multiple of the first update's loss is divergence."""

@@ -18,13 +18,8 @@ from search_spaces.ranges import Choice, Numeric, Value
 from search_spaces.ranges import ends as ends_of
 from search_spaces.settings import Setting
 from search_spaces.space import SearchSpace
-from workers.schedule_table import (
-    Horizon,
-    ScheduleRefused,
-    construct,
-    schedule_path,
-    takes_metric,
-)
+from workers.optimization import Horizon, ScheduleRefused, construct, takes_metric
+from workers.schedule_table import schedule_path
 from workers.tasks.registry import make_task, task_class
 from workers.tasks.task import Task
 from workers.torch_catalogue import torch_catalogue

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from workers.messages import Admission, Diverged, Measured
+from workers.optimization import Horizon, construct, momentum_of, step_schedule, takes_metric
 from workers.outcomes import EpochNumbers, judge
 from workers.population import EVALUATION_EXAMPLES
 from workers.randomness import data_order, initial_model
-from workers.schedule_table import Horizon, construct, momentum_of, step_schedule, takes_metric
 from workers.tasks.registry import task_class
 from workers.tasks.task import Data, Task
 

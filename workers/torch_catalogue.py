@@ -22,7 +22,7 @@ from search_spaces.catalogue import (
 )
 from search_spaces.ranges import Value
 from search_spaces.settings import Schedule, Setting
-from workers.schedule_table import HORIZON_ARGUMENTS, Horizon, ScheduleRefused, construct
+from workers.optimization import HORIZON_ARGUMENTS, Horizon, ScheduleRefused, construct
 from workers.tasks.registry import TASKS
 from workers.update_rules import UPDATE_RULES
 

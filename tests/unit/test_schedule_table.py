@@ -12,7 +12,8 @@ from torch import nn
 from torch.optim import SGD, lr_scheduler
 
 from search_spaces.settings import Schedule, Setting
-from workers.schedule_table import Horizon, ScheduleRefused, construct, schedule_path
+from workers.optimization import Horizon, ScheduleRefused, construct
+from workers.schedule_table import schedule_path
 
 EPOCHS, UPDATES = 6, 5
 ARGUMENTS: dict[str, dict[str, Any]] = {
