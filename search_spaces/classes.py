@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from search_spaces.catalogue import ClassEntry, Kind, OptimizerEntry, ScheduleEntry, Suppression
+from search_spaces.catalogue import Argument, ClassEntry, Kind, OptimizerEntry, ScheduleEntry, Suppression
 from search_spaces.errors import Findings, nearest, one_of, shorten
 from search_spaces.fields import Scope, read_range, shown, wanted_of, word
 from search_spaces.nodes import Entry, Listing, Node, Scalar, Table
 from search_spaces.ranges import Range, Value, ends
-from search_spaces.space import OptimizerSpace, ScheduleSpace
+from search_spaces.space import BIAS_LR, OptimizerSpace, ScheduleSpace
 
+_BIAS_LR = Argument(name=BIAS_LR, kinds=(Kind.number, Kind.text), names=("same",))
 _CONSTANT = ScheduleEntry(name="constant", arguments={})
 
 
@@ -127,14 +128,15 @@ def _optimizer(use: _Use, known: OptimizerEntry, scope: Scope) -> OptimizerSpace
     field = f"optimizer.{use.label}"
     arguments: dict[str, Range] = {}
     scope.findings.lines[field] = use.line
+    accepted = {**known.arguments, BIAS_LR: _BIAS_LR}
     for entry in use.entries:
         inner = f"{field}.{shorten(entry.key)}"
         scope.findings.lines[inner] = entry.line
-        argument = known.arguments.get(entry.key)
+        argument = accepted.get(entry.key)
         if argument is None:
             got = f"unknown argument '{shorten(entry.key)}'"
-            hint = _momentum_hint(entry.key, known) or nearest(entry.key, known.arguments)
-            scope.findings.problem(entry.line, inner, got, one_of(known.arguments), hint)
+            hint = _momentum_hint(entry.key, known) or nearest(entry.key, accepted)
+            scope.findings.problem(entry.line, inner, got, one_of(accepted), hint)
         elif (range_ := read_range(entry.node, inner, argument, scope)) is not None:
             arguments[entry.key] = range_
     _require(use, field, known, (), scope)

@@ -21,6 +21,7 @@ from search_spaces.nodes import Scalar, Table, read_nodes
 from search_spaces.parts import (
     WANTED_METRIC,
     read_batch_size,
+    read_clip_grad_norm,
     read_metric,
     read_name,
     read_pruner,
@@ -39,6 +40,7 @@ FIELDS = (
     "metric",
     "epochs",
     "batch_size",
+    "clip_grad_norm",
     "optimizer",
     "schedule",
     "warmup",
@@ -51,6 +53,7 @@ FIELDS = (
     "order",
     "execution",
     "device",
+    "precision",
 )
 SAMPLERS = ("tpe", "random", "qmc", "grid", "gp")
 
@@ -165,6 +168,7 @@ def _read(
         trials=trials,
         schedules=schedules,
         batch_size=read_batch_size(root, scope),
+        clip_grad_norm=read_clip_grad_norm(root, scope),
         warmup_epochs=read_warmup(root, epochs, findings),
         seed=_whole(root, "seed", overrides, findings) or 0,
         seeds=read_seeds(root, findings),
@@ -174,6 +178,7 @@ def _read(
         order=_word(root, "order", ("rounds", "arrival"), "rounds", findings),
         execution=_word(root, "execution", ("auto", "stacked", "solo"), "auto", findings),
         device=_word(root, "device", ("auto", "cpu", "cuda"), "auto", findings),
+        precision=_word(root, "precision", ("auto", "float32", "tf32", "bf16"), "auto", findings),
     )
 
 

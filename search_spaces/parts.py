@@ -28,6 +28,7 @@ LONGEST_NAME = 100
 MOST_SEEDS = 1000
 WANTED_METRIC = "{name: NAME, goal: minimize} or maximize"
 
+_CLIP_GRAD_NORM = Argument(name="clip_grad_norm", kinds=(Kind.number,))
 _BATCH_SIZE = Argument(name="batch_size", kinds=(Kind.integer,), required=True)
 
 
@@ -129,6 +130,18 @@ def read_batch_size(root: Table, scope: Scope) -> Range:
         return Fixed(value=32)
     if any(isinstance(value, int) and value < 1 for value in ends(range_)):
         scope.findings.problem(entry.line, "batch_size", f"got {shown(entry.node)}", "at least 1")
+    return range_
+
+
+def read_clip_grad_norm(root: Table, scope: Scope) -> Range:
+    """A norm above 0, or null for none."""
+    entry = root.find("clip_grad_norm")
+    range_ = None if entry is None else read_range(entry.node, "clip_grad_norm", _CLIP_GRAD_NORM, scope)
+    if entry is None or range_ is None:
+        return Fixed(value=None)
+    if any(isinstance(value, int | float) and value <= 0 for value in ends(range_)):
+        wanted = "a norm above 0, or null for no clipping"
+        scope.findings.problem(entry.line, "clip_grad_norm", f"got {shown(entry.node)}", wanted)
     return range_
 
 

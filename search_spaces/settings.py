@@ -8,6 +8,21 @@ from typing import Any
 
 from search_spaces.ranges import Value
 
+_OWN_KEYS = frozenset(
+    {
+        "optimizer",
+        "schedule",
+        "schedule.every",
+        "schedule.watch",
+        "warmup.epochs",
+        "batch_size",
+        "clip_grad_norm",
+        "two_groups",
+        "bias_lr",
+    }
+)
+"""Keys of a setting's flat form that are no argument of its optimizer, schedule or task."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
@@ -53,6 +68,9 @@ class Setting:
     warmup_epochs: int = 0
     batch_size: int = 32
     task_arguments: Mapping[str, Value] = field(default_factory=dict)
+    clip_grad_norm: float | None = None  # gradients of a larger norm are scaled down to it
+    two_groups: bool = False  # biases and norms are a group of their own, without weight decay
+    bias_lr: float | None = None  # of that group; None: lr, or what the schedule sets
 
     def to_json(self) -> dict[str, Any]:
         """Flat and reversible: the columns' names as keys, values exact."""
@@ -63,17 +81,20 @@ class Setting:
         if self.schedule.watch is not None:
             flat["schedule.watch"] = self.schedule.watch
         flat |= {"warmup.epochs": self.warmup_epochs, "batch_size": self.batch_size}
+        optional = {"clip_grad_norm": self.clip_grad_norm, "bias_lr": self.bias_lr}
+        flat |= {name: value for name, value in optional.items() if value is not None}
+        if self.two_groups:
+            flat["two_groups"] = True
         return flat | {f"task.{name}": _plain(value) for name, value in self.task_arguments.items()}
 
     @staticmethod
     def from_json(flat: Mapping[str, Any]) -> Setting:
         """Inverse of :meth:`to_json`."""
-        own = {"optimizer", "schedule", "schedule.every", "schedule.watch", "warmup.epochs", "batch_size"}
         arguments: dict[str, Value] = {}
         schedule_arguments: dict[str, Value | tuple[Schedule, ...]] = {}
         task_arguments: dict[str, Value] = {}
         for key, value in flat.items():
-            if key in own:
+            if key in _OWN_KEYS:
                 continue
             if key.startswith("schedule."):
                 name = key.removeprefix("schedule.")
@@ -94,6 +115,9 @@ class Setting:
             warmup_epochs=flat["warmup.epochs"],
             batch_size=flat["batch_size"],
             task_arguments=task_arguments,
+            clip_grad_norm=flat.get("clip_grad_norm"),
+            two_groups=flat.get("two_groups", False),
+            bias_lr=flat.get("bias_lr"),
         )
 
 

@@ -24,6 +24,9 @@ class Choose(Protocol):
 
 
 _BATCH_SIZE = Fixed(value=32)
+_NO_CLIPPING = Fixed(value=None)
+BIAS_LR = "bias_lr"
+"""Our own argument of every optimizer: the learning rate of biases and norms, as a group of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +89,8 @@ class SearchSpace:
     order: str = "rounds"
     execution: str = "auto"
     device: str = "auto"
+    clip_grad_norm: Range = _NO_CLIPPING
+    precision: str = "auto"  # float32 | tf32 | bf16; auto: as the task says
 
     def draw(self, choose: Choose) -> Setting:
         """One setting. ``choose`` is asked in a fixed order: what to use first, then its arguments."""
@@ -93,6 +98,8 @@ class SearchSpace:
         schedule = self.schedules[self._alternative("schedule", len(self.schedules), choose)]
         schedule_setting = _draw_schedule(schedule, schedule.label, choose)
         suppressed = suppressed_settings(schedule, schedule_setting)
+        if "lr" in suppressed:
+            suppressed |= {BIAS_LR}
         arguments = {
             name: _draw(range_, f"{optimizer.label}.{name}", choose)
             for name, range_ in optimizer.arguments.items()
@@ -101,6 +108,7 @@ class SearchSpace:
         momentum = arguments.get("momentum", optimizer.default_momentum)
         if arguments.get("nesterov") and "momentum" not in suppressed and not momentum:
             arguments["nesterov"] = False
+        bias_lr = arguments.pop(BIAS_LR, "same")
         return Setting(
             optimizer=optimizer.name,
             arguments=arguments,
@@ -110,6 +118,9 @@ class SearchSpace:
             task_arguments={
                 name: _draw(range_, f"task.{name}", choose) for name, range_ in self.task_arguments.items()
             },
+            clip_grad_norm=_number(_draw(self.clip_grad_norm, "clip_grad_norm", choose)),
+            two_groups=BIAS_LR in optimizer.arguments,
+            bias_lr=None if bias_lr == "same" else _number(bias_lr),
         )
 
     def columns(self) -> tuple[str, ...]:
@@ -118,6 +129,8 @@ class SearchSpace:
         names += [f"schedule.{name}" for schedule in self.schedules for name in schedule.arguments]
         if not isinstance(self.batch_size, Fixed):
             names.append("batch_size")
+        if not isinstance(self.clip_grad_norm, Fixed):
+            names.append("clip_grad_norm")
         names += [
             f"task.{name}" for name, range_ in self.task_arguments.items() if not isinstance(range_, Fixed)
         ]
@@ -168,6 +181,10 @@ def _draw(range_: Range, name: str, choose: Choose) -> Value:
     if isinstance(range_, Tuple):
         return tuple(_draw(item, f"{name}.{index}", choose) for index, item in enumerate(range_.items))
     return choose(name, range_)
+
+
+def _number(value: Value) -> float | None:
+    return None if value is None else float(str(value))
 
 
 def _draw_schedule(space: ScheduleSpace, label: str, choose: Choose) -> Schedule:
@@ -221,6 +238,7 @@ def dimensions(space: SearchSpace) -> dict[str, Numeric | Choice]:
         for name, range_ in optimizer.arguments.items():
             _collect(range_, f"{optimizer.label}.{name}", found)
     _collect(space.batch_size, "batch_size", found)
+    _collect(space.clip_grad_norm, "clip_grad_norm", found)
     for name, range_ in space.task_arguments.items():
         _collect(range_, f"task.{name}", found)
     return found

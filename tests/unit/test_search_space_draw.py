@@ -51,6 +51,13 @@ schedule:
 """
 
 
+GROUPS = """\
+optimizer: {SGD: {lr: 0.1, momentum: 0.9, bias_lr: [same, {log: [0.01, 1]}]}}
+clip_grad_norm: [null, {uniform: [0.5, 2]}]
+schedule: [constant, OneCycleLR: {max_lr: 1.0}]
+"""
+
+
 @pytest.mark.parametrize(
     ("answers", "names"),
     [
@@ -209,6 +216,7 @@ warmup: {epochs: 2}
     "text",
     [
         MIXED,
+        GROUPS,
         NESTED,
         NESTED.replace("    every: step\n", ""),
         "optimizer: SGD\nschedule: {ReduceLROnPlateau: {watch: val_accuracy, mode: max}}",
@@ -250,3 +258,26 @@ def test_a_schedules_own_name_does_not_collide_with_its_columns() -> None:
         }
     }
     assert Setting.from_json(flat | {"batch_size": 64}) == replace(setting, batch_size=64)
+
+
+def test_biases_and_norms_as_a_group_of_their_own() -> None:
+    drawn = space(GROUPS).draw(Asked(schedule=0, SGD__bias_lr=1))
+    assert (drawn.two_groups, drawn.bias_lr) == (True, pytest.approx(0.1))
+    assert "bias_lr" not in drawn.arguments
+    same = space(GROUPS).draw(Asked(schedule=0, SGD__bias_lr=0))
+    assert (same.two_groups, same.bias_lr) == (True, None)
+
+
+def test_a_schedule_that_sets_the_rate_suppresses_both_groups_rates() -> None:
+    asked = Asked(schedule=1)
+    drawn = space(GROUPS).draw(asked)
+    assert (drawn.two_groups, drawn.bias_lr) == (True, None)
+    assert not [name for name in asked.names if "bias_lr" in name]
+
+
+def test_clipping_is_a_range_like_any_other() -> None:
+    assert space(GROUPS).draw(Asked(clip_grad_norm=0)).clip_grad_norm is None
+    assert space(GROUPS).draw(Asked(clip_grad_norm=1)).clip_grad_norm == pytest.approx(1.25)
+    assert space("optimizer: SGD").draw(Asked()).clip_grad_norm is None
+    assert {"bias_lr", "clip_grad_norm"} <= set(space(GROUPS).columns())
+    assert {"clip_grad_norm", "clip_grad_norm[1]", "SGD.bias_lr"} <= set(dimensions(space(GROUPS)))

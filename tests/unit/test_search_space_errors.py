@@ -93,6 +93,10 @@ TOP_LEVEL = [
     (GOOD + "batch_size: [32, 0]", 6, ["batch_size", "at least 1"]),
     (GOOD + "batch_size: 3.5", 6, ["batch_size: got 3.5", "whole number"]),
     (GOOD + "batch_size: {uniform: [1, 64]}", 6, ["got a range of numbers (uniform)", "int and int_log"]),
+    (GOOD + "clip_grad_norm: 0", 6, ["clip_grad_norm: got 0", "above 0, or null"]),
+    (GOOD + "clip_grad_norm: {uniform: [-1, 2]}", 6, ["clip_grad_norm", "above 0, or null"]),
+    (GOOD + "clip_grad_norm: tight", 6, ["clip_grad_norm: got 'tight'", "a number"]),
+    (GOOD + "precision: fp16", 6, ["precision: got 'fp16'", "one of auto, float32, tf32, bf16"]),
     (GOOD + "warmup: 3", 6, ["warmup: got 3", "{epochs: n}"]),
     (GOOD + "warmup: {}", 6, ["warmup.epochs: missing"]),
     (GOOD + "warmup: {epoch: 1, epochs: 1}", 6, ["unknown field 'epoch'", "did you mean 'epochs'?"]),
@@ -171,6 +175,10 @@ OPTIMIZERS = [
     (optimizer("{Adam: {betas: {tuple: [0.9, {log: [0, 1]}]}}}"), 5, ["betas[1].log", "low > 0"]),
     (optimizer("{Adam: {betas: [[{uniform: [0, 1]}, 0.9]]}}"), 5, ["betas[0][0]", "{tuple: [range, range]}"]),
     (optimizer('{Muon: {adjust_lr_fn: "a\\0"}}'), 5, ["adjust_lr_fn", "printable text"]),
+]
+GROUPS = [
+    (optimizer("\n  SGD:\n    bias_lr: sane"), 7, ["bias_lr: got 'sane'", "a number", "same"]),
+    (optimizer("\n  SGD:\n    bias_lr: {log: [0, 1]}"), 7, ["bias_lr.log", "low > 0"]),
 ]
 RANGES = [
     (momentum("{unifrom: [0, 1]}"), 8, ["unknown range 'unifrom'", "uniform, log, log1m", "'uniform'?"]),
@@ -316,7 +324,7 @@ NOT_A_SWEEP = [
 
 @pytest.mark.parametrize(
     ("text", "line", "words"),
-    [*TOP_LEVEL, *TASK_AND_METRIC, *OPTIMIZERS, *RANGES, *SCHEDULES, *NESTEROV, *NOT_A_SWEEP],
+    [*TOP_LEVEL, *TASK_AND_METRIC, *OPTIMIZERS, *GROUPS, *RANGES, *SCHEDULES, *NESTEROV, *NOT_A_SWEEP],
 )
 def test_one_mistake_is_told_with_its_line(text: str, line: int | None, words: list[str]) -> None:
     problem = the_problem(text)
@@ -330,7 +338,7 @@ def test_one_mistake_is_told_with_its_line(text: str, line: int | None, words: l
 def test_the_message_reads_as_one_line() -> None:
     assert str(the_problem(optimizer("\n  SGD:\n    momentun: 0.9"))) == (
         "line 7: optimizer.SGD.momentun: unknown argument 'momentun'; wants one of lr, momentum, dampening, "
-        "weight_decay, nesterov, maximize, foreach, differentiable, fused; did you mean 'momentum'?"
+        "weight_decay, nesterov, maximize, foreach, differentiable, fused, bias_lr; did you mean 'momentum'?"
     )
 
 
