@@ -8,16 +8,17 @@ below :data:`MINIMUM_WIDTH` are padded, because batched products of one matrix t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
 
 from workers.messages import Admission, Diverged, Measured
+from workers.optimization import Horizon, Rates
 from workers.outcomes import EpochNumbers, judge
 from workers.randomness import data_order, initial_model
-from workers.schedule_table import Horizon, Rates, SchedulePath, schedule_path
+from workers.schedule_table import SchedulePath, schedule_path
 from workers.tasks.registry import task_class
 from workers.tasks.task import Data, Task
 from workers.update_rules import UPDATE_RULES, RowNumbers
@@ -35,7 +36,7 @@ class _Row:
     path: SchedulePath
     epochs_done: int = 0
     first_loss: float = 0.0
-    momentum_started: bool = False
+    memory: Mapping[str, float] = field(default_factory=dict)  # what the update rule carries on
 
 
 class Population:
@@ -99,8 +100,8 @@ class Population:
         model = initial_model(self._task, trial.seed)
         flat = torch.cat([parameter.detach().reshape(-1) for parameter in model.parameters()])
         self._weights[slot] = flat.to(self._device)
-        for buffer in self._state.values():
-            buffer[slot] = 0
+        for name, buffer in self._state.items():
+            buffer[slot] = self._rule.initial(name, trial.setting.arguments)
         self._rows[slot] = _Row(trial=trial, path=path)
         self._slot_of[trial.number] = slot
 
@@ -147,14 +148,11 @@ class Population:
                 momentum=momentum,
                 metrics={name: values[index] for name, values in metrics.items()},
             )
-            outcomes.append(self._close_epoch(row, judge(numbers_of_epoch, self._metric), momentum))
+            outcomes.append(self._close_epoch(row, judge(numbers_of_epoch, self._metric)))
         return outcomes
 
-    def _close_epoch(
-        self, row: _Row, outcome: Measured | Diverged, momentum: Rates | None
-    ) -> Measured | Diverged:
+    def _close_epoch(self, row: _Row, outcome: Measured | Diverged) -> Measured | Diverged:
         row.epochs_done += 1
-        row.momentum_started = row.momentum_started or bool(momentum is not None and momentum.any())
         if isinstance(outcome, Measured):
             row.path.observe({"train_loss": outcome.train_loss, **outcome.metrics})
         if isinstance(outcome, Diverged) or row.epochs_done == self._epochs:
@@ -198,7 +196,7 @@ class Population:
                     lr=lr,
                     momentum=momentum,
                     updates_before=row.epochs_done * self._updates,
-                    momentum_started=row.momentum_started,
+                    memory=row.memory,
                 )
                 for row, (lr, momentum) in zip(rows, rates, strict=True)
             ],
@@ -219,6 +217,8 @@ class Population:
             losses[update] = row_losses.detach()
             torch.linalg.vector_norm(gradients, dim=1, out=norms[update])
             self._rule.apply(weights, gradients, state, coefficients.at(update), coefficients.parts)
+        for row, memory in zip(rows, coefficients.memories, strict=True):
+            row.memory = memory
         return losses, norms
 
     def _batches(self, rows: list[_Row]) -> _Batches:

@@ -27,7 +27,7 @@ class RowNumbers:
     lr: Columns  # (updates,)
     momentum: Columns | None  # (updates,)
     updates_before: int  # updates the row has made before this epoch
-    momentum_started: bool  # whether any update before had a momentum above 0
+    memory: Mapping[str, float]  # what the rule carries from epoch to epoch; empty at a trial's start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +36,7 @@ class Coefficients:
 
     columns: Mapping[str, Tensor]
     parts: frozenset[str]
+    memories: tuple[Mapping[str, float], ...]  # one a row: its memory after this epoch
 
     def at(self, update: int) -> dict[str, Tensor]:
         """Columns of one update: (rows, 1) each."""
@@ -47,7 +48,11 @@ class UpdateRule(Protocol):
 
     @property
     def state(self) -> tuple[str, ...]:
-        """Names of the (rows, parameters) buffers it keeps, all starting at zero."""
+        """Names of the (rows, parameters) buffers it keeps."""
+        ...
+
+    def initial(self, name: str, arguments: Mapping[str, Any]) -> float:
+        """What every element of the buffer ``name`` is at the start of a trial with these arguments."""
         ...
 
     def coefficients(self, rows: Sequence[RowNumbers], like: Tensor) -> Coefficients:
@@ -66,7 +71,15 @@ class UpdateRule(Protocol):
         ...
 
 
-class SGDRule:
+class StartsAtZero:
+    """What most rules' buffers do."""
+
+    def initial(self, name: str, arguments: Mapping[str, Any]) -> float:  # noqa: ARG002
+        """Zero."""
+        return 0.0
+
+
+class SGDRule(StartsAtZero):
     """torch.optim.SGD: momentum, dampening, nesterov, weight decay, maximize.
 
     With v the momentum buffer, g the gradient plus ``weight_decay * w``: ``v = m v + (1 - dampening) g``
@@ -82,7 +95,8 @@ class SGDRule:
         lr = np.stack([row.lr for row in rows], axis=1)
         momentum = np.stack([row.momentum for row in rows if row.momentum is not None], axis=1)
         moving = momentum != 0.0
-        started = np.cumsum(moving, axis=0) - moving + [row.momentum_started for row in rows] > 0
+        before = np.array([row.memory.get("momentum_started", 0.0) for row in rows])
+        started = np.cumsum(moving, axis=0) - moving + before > 0
         dampening = _row(rows, "dampening", 0.0)
         nesterov = _row(rows, "nesterov", False) * moving
         columns["lr"] = -lr
@@ -99,8 +113,11 @@ class SGDRule:
             "scaled": bool((columns["take"] != 1.0).any()),
             "mixed": bool((columns["direct"] != 0.0).any()),
         }
+        after = (before > 0) | moving.any(axis=0)
         return Coefficients(
-            columns=_tensors(columns, like), parts=frozenset(name for name, needed in parts.items() if needed)
+            columns=_tensors(columns, like),
+            parts=frozenset(name for name, needed in parts.items() if needed),
+            memories=tuple({"momentum_started": float(moved)} for moved in after),
         )
 
     def apply(
@@ -127,7 +144,7 @@ class SGDRule:
         weights.addcmul_(direction, now["lr"])
 
 
-class AdamRule:
+class AdamRule(StartsAtZero):
     """torch.optim.Adam and AdamW (Kingma and Ba 2014; Loshchilov and Hutter 2017), amsgrad too."""
 
     state = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
@@ -166,7 +183,9 @@ class AdamRule:
             "amsgrad": bool(amsgrad.any()),
         }
         return Coefficients(
-            columns=_tensors(columns, like), parts=frozenset(name for name, needed in parts.items() if needed)
+            columns=_tensors(columns, like),
+            parts=frozenset(name for name, needed in parts.items() if needed),
+            memories=({},) * len(rows),
         )
 
     def apply(
