@@ -22,6 +22,7 @@ from search_spaces.settings import Schedule, Setting
 
 Rates = npt.NDArray[np.float64]
 Functions = Mapping[str, Callable[[int], float]]
+Optimizers = Mapping[str, type[Optimizer]]
 
 HORIZON_ARGUMENTS = ("T_max", "total_steps")
 _PLACEHOLDER_MOMENTUM = 0.5  # told apart from any momentum a schedule is likely to set
@@ -75,20 +76,56 @@ def schedule_class(name: str) -> type[Any]:
 def construct(
     setting: Setting,
     horizon: Horizon,
-    parameters: Iterable[nn.Parameter],
+    parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
     functions: Functions | None = None,
+    optimizers: Optimizers | None = None,
 ) -> tuple[Optimizer, Any]:
     """The real torch.optim optimizer and lr_scheduler objects; the latter is None for ``constant``.
 
-    Where the schedule sets momentum itself, the optimizer is built with the schedule's first momentum.
-    Raises ScheduleRefused with PyTorch's own sentence.
+    ``functions`` and ``optimizers`` are those of the task's own code. Where the schedule sets momentum
+    itself, the optimizer is built with the schedule's first momentum. Raises ScheduleRefused with PyTorch's
+    own sentence.
     """
-    parameters = list(parameters)
     try:
-        optimizer = _optimizer(setting, parameters, _first_momentum(setting, horizon, functions))
+        kind = optimizer_class(setting.optimizer, optimizers)
+        momentum = _first_momentum(kind, setting, horizon, functions)
+        optimizer = _optimizer(kind, setting, list(parameters), momentum)
         return optimizer, _schedule(setting.schedule, optimizer, horizon, functions or {})
     except REFUSALS as error:
         raise ScheduleRefused(sentence_of(error)) from error
+
+
+def optimizer_class(name: str, optimizers: Optimizers | None = None) -> type[Optimizer]:
+    """The class that the task's own code calls ``name``, else that of torch.optim."""
+    found: type[Optimizer] = (optimizers or {}).get(name) or getattr(torch.optim, name)
+    return found
+
+
+def parameter_groups(setting: Setting, named: Iterable[tuple[str, nn.Parameter]]) -> list[dict[str, Any]]:
+    """Parameters as torch.optim takes them: one group, or weights apart from biases and norms.
+
+    The second group takes no weight decay and has ``setting.bias_lr``, or the first one's rate.
+    """
+    everything = list(named)
+    if not setting.two_groups:
+        return [{"params": [parameter for _, parameter in everything]}]
+    second: dict[str, Any] = {"params": [p for name, p in everything if is_bias_or_norm(name, p.shape)]}
+    second["weight_decay"] = 0.0
+    if setting.bias_lr is not None:
+        second["lr"] = setting.bias_lr
+    return [{"params": [p for name, p in everything if not is_bias_or_norm(name, p.shape)]}, second]
+
+
+def dummy_groups(setting: Setting) -> list[dict[str, Any]]:
+    """As :func:`parameter_groups`, of one number a group."""
+    names = ("weight", "bias") if setting.two_groups else ("weight",)
+    shapes = {"weight": (1, 1), "bias": (1,)}
+    return parameter_groups(setting, [(name, nn.Parameter(torch.zeros(shapes[name]))) for name in names])
+
+
+def is_bias_or_norm(name: str, shape: tuple[int, ...]) -> bool:
+    """Whether a parameter belongs to the group without weight decay: a bias, or anything of one dimension."""
+    return len(shape) <= 1 or name.endswith("bias")
 
 
 def momentum_of(group: Mapping[str, Any]) -> float | None:
@@ -106,21 +143,23 @@ def step_schedule(schedule: Any, every: str, update: int, updates_per_epoch: int
         schedule.step()
 
 
-def _optimizer(setting: Setting, parameters: list[nn.Parameter], first_momentum: float | None) -> Optimizer:
-    kind = getattr(torch.optim, setting.optimizer)
+def _optimizer(
+    kind: type[Optimizer], setting: Setting, parameters: list[Any], first_momentum: float | None
+) -> Optimizer:
     arguments: dict[str, Any] = dict(setting.arguments)
     if first_momentum is not None:
         arguments["momentum"] = first_momentum
-    optimizer: Optimizer = kind(parameters, **arguments)
-    return optimizer
+    return kind(parameters, **arguments)
 
 
-def _first_momentum(setting: Setting, horizon: Horizon, functions: Functions | None) -> float | None:
+def _first_momentum(
+    kind: type[Optimizer], setting: Setting, horizon: Horizon, functions: Functions | None
+) -> float | None:
     """Momentum that the schedule sets at its start, or None where it leaves momentum alone."""
-    parameters = inspect.signature(getattr(torch.optim, setting.optimizer)).parameters
+    parameters = inspect.signature(kind).parameters
     if setting.schedule.name == "constant" or "momentum" not in parameters or "momentum" in setting.arguments:
         return None
-    dummy = _optimizer(setting, [nn.Parameter(torch.zeros(1))], _PLACEHOLDER_MOMENTUM)
+    dummy = _optimizer(kind, setting, dummy_groups(setting), _PLACEHOLDER_MOMENTUM)
     _schedule(setting.schedule, dummy, horizon, functions or {})
     momentum = float(dummy.param_groups[0]["momentum"])
     return None if momentum == _PLACEHOLDER_MOMENTUM else momentum
@@ -149,7 +188,71 @@ def _schedule(schedule: Schedule, optimizer: Optimizer, horizon: Horizon, functi
         return kind(**arguments)
 
 
+class Optimization:
+    """Optimizer and schedule of one trial. The optimizer's own ``step`` carries warm-up and schedule along.
+
+    So any loop that calls ``optimizer.step()`` once an update trains as the sweep file says, if it says
+    :meth:`end_epoch` at the end of each epoch.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        horizon: Horizon,
+        named_parameters: Iterable[tuple[str, nn.Parameter]],
+        functions: Functions | None = None,
+        optimizers: Optimizers | None = None,
+    ) -> None:
+        """Build both objects over the parameters. Raises ScheduleRefused."""
+        self._plan = setting.schedule
+        self._horizon = horizon
+        groups = parameter_groups(setting, named_parameters)
+        self.optimizer, self._schedule = construct(setting, horizon, groups, functions, optimizers)
+        self._scheduled_rates = [float(group["lr"]) for group in self.optimizer.param_groups]
+        self._updates = 0
+        self._lr: list[float] = []
+        self._momentum: list[float | None] = []
+        self.optimizer.register_step_pre_hook(lambda *_: self._before_update())
+        self.optimizer.register_step_post_hook(lambda *_: self._after_update())
+
+    def rates(self) -> tuple[Rates, Rates | None]:
+        """Learning rate and momentum of the first group at each update since the last call: (updates,)."""
+        lr, momentum = np.array(self._lr), [number for number in self._momentum if number is not None]
+        self._lr, self._momentum = [], []
+        return lr, np.array(momentum) if momentum else None
+
+    def end_epoch(self, metrics: Mapping[str, float]) -> None:
+        """Step a schedule that steps once an epoch, telling it the metric it watches."""
+        after_warmup = self._updates > self._horizon.warmup_updates
+        if self._schedule is None or self._plan.every != "epoch" or not after_warmup:
+            return
+        if takes_metric(self._plan):
+            self._schedule.step(metrics[self._plan.watch or "val_loss"])
+        else:
+            self._schedule.step()
+
+    def _before_update(self) -> None:
+        update, warmup = self._updates + 1, self._horizon.warmup_updates
+        if update <= warmup:
+            for group, rate in zip(self.optimizer.param_groups, self._scheduled_rates, strict=True):
+                group["lr"] = rate * update / warmup
+        first = self.optimizer.param_groups[0]
+        self._lr.append(float(first["lr"]))
+        self._momentum.append(momentum_of(first))
+
+    def _after_update(self) -> None:
+        self._updates += 1
+        warmup = self._horizon.warmup_updates
+        if self._updates == warmup:
+            for group, rate in zip(self.optimizer.param_groups, self._scheduled_rates, strict=True):
+                group["lr"] = rate
+        elif self._updates > warmup and self._schedule is not None and self._plan.every != "epoch":
+            updates_per_epoch = self._horizon.updates_per_epoch
+            step_schedule(self._schedule, self._plan.every, self._updates - warmup, updates_per_epoch)
+
+
 def sentence_of(error: BaseException) -> str:
+    """What PyTorch said, on one line."""
     if isinstance(error, KeyError):
         return f"the task has no function {error}"
     return " ".join(str(error).split()) or type(error).__name__

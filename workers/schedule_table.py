@@ -8,23 +8,22 @@ live object per trial instead, called once an epoch.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
-import torch
-from torch import nn
 
 from search_spaces.settings import Setting
 from workers.optimization import (
     REFUSALS,
     Functions,
     Horizon,
+    Optimizers,
     Rates,
     ScheduleRefused,
     construct,
+    dummy_groups,
     momentum_of,
     sentence_of,
     step_schedule,
@@ -34,14 +33,22 @@ from workers.optimization import (
 _SCHEDULED = {"lr", "momentum", "betas"}
 
 
+GroupRates = tuple[Rates, Rates | None]
+"""Learning rate and momentum of one parameter group at each update of an epoch, (updates,) each."""
+
+
 class SchedulePath(Protocol):
     """Learning rate and momentum of one trial over its training."""
 
-    def rates(self, epoch: int) -> tuple[Rates, Rates | None]:
-        """Learning rate and momentum of each update of ``epoch`` (from 1): (updates,) each.
+    def rates(self, epoch: int) -> GroupRates:
+        """Rates of the first parameter group, the weights', in ``epoch`` (from 1).
 
         Epochs are asked in order; momentum is None for optimizers that have none.
         """
+        ...
+
+    def group_rates(self, epoch: int) -> tuple[GroupRates, ...]:
+        """As :meth:`rates`, of every parameter group."""
         ...
 
     def observe(self, metrics: Mapping[str, float]) -> None:
@@ -49,18 +56,21 @@ class SchedulePath(Protocol):
         ...
 
 
-def schedule_path(setting: Setting, horizon: Horizon, functions: Functions | None = None) -> SchedulePath:
-    """The path of ``setting`` over ``horizon``. Raises ScheduleRefused."""
+def schedule_path(
+    setting: Setting,
+    horizon: Horizon,
+    functions: Functions | None = None,
+    optimizers: Optimizers | None = None,
+) -> SchedulePath:
+    """The path of ``setting`` over ``horizon``, with the task's own code. Raises ScheduleRefused."""
     if takes_metric(setting.schedule):
-        return _LivePath(setting, horizon, functions or {})
-    table = _cached_table(_Key(setting, horizon), _Functions(functions or {}))
+        return _LivePath(setting, horizon, functions or {}, optimizers or {})
+    table = _cached_table(_Key(setting, horizon), _OwnCode(functions or {}), _OwnCode(optimizers or {}))
     return _TablePath(table, setting.schedule.every, horizon)
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
-    lr: Rates  # (ticks,)
-    momentum: Rates | None
+_Table = tuple[GroupRates, ...]
+"""Each parameter group's learning rate and momentum at every tick of the schedule's clock, (ticks,)."""
 
 
 class _Key:
@@ -83,44 +93,59 @@ class _Key:
         return isinstance(other, _Key) and self._identity == other._identity
 
 
-class _Functions(dict[str, Callable[[int], float]]):
-    """A task's functions, hashable by identity."""
+class _OwnCode(dict[str, Any]):
+    """A task's functions or optimizer classes, hashable by identity."""
 
     def __hash__(self) -> int:  # type: ignore[override]
-        return hash(tuple(sorted((name, id(function)) for name, function in self.items())))
+        return hash(tuple(sorted((name, id(code)) for name, code in self.items())))
 
 
 @lru_cache(maxsize=4096)
-def _cached_table(key: _Key, functions: _Functions) -> _Table:
-    return _written_down(key.setting, key.horizon, functions)
+def _cached_table(key: _Key, functions: _OwnCode, optimizers: _OwnCode) -> _Table:
+    return _written_down(key.setting, key.horizon, functions, optimizers)
 
 
-def _written_down(setting: Setting, horizon: Horizon, functions: Functions) -> _Table:
-    """Run the schedule over a dummy parameter and note learning rate and momentum at every tick."""
-    optimizer, schedule = construct(setting, horizon, [nn.Parameter(torch.zeros(1))], functions)
-    group = optimizer.param_groups[0]
+def _written_down(setting: Setting, horizon: Horizon, functions: Functions, optimizers: Optimizers) -> _Table:
+    """Run the schedule over dummy parameters and note learning rate and momentum at every tick."""
+    given = dummy_groups(setting)
+    said = [dict(group) for group in given]
+    optimizer, schedule = construct(setting, horizon, given, functions, optimizers)
+    groups = optimizer.param_groups
     ticks = horizon.ticks(setting.schedule.every)
-    learning_rates = np.empty(ticks)
-    momenta = np.empty(ticks)
-    watched = {name: value for name, value in optimizer.defaults.items() if name not in _SCHEDULED}
-    later_betas = optimizer.defaults["betas"][1:] if "betas" in group else None
-    optimizer.step()  # PyTorch warns where a schedule steps before its optimizer
+    learning_rates = np.empty((len(groups), ticks))
+    momenta = np.empty((len(groups), ticks))
+    if not optimizers or setting.optimizer not in optimizers:
+        optimizer.step()  # PyTorch warns where a schedule steps before its optimizer
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for tick in range(ticks):
-            learning_rates[tick] = group["lr"]
-            momenta[tick] = momentum_of(group) or 0.0
+            for index, group in enumerate(groups):
+                learning_rates[index, tick] = group["lr"]
+                momenta[index, tick] = momentum_of(group) or 0.0
             if schedule is not None and tick + 1 < ticks:
                 _step_or_refuse(schedule, setting.schedule.every, tick + 1, horizon.updates_per_epoch)
-    changed = [name for name, value in watched.items() if group[name] is not value and group[name] != value]
-    if changed or (later_betas is not None and tuple(group["betas"][1:]) != tuple(later_betas)):
-        raise ScheduleRefused(
-            f"{setting.schedule.name} changes {', '.join(changed) or 'betas[1]'}; "
-            "a schedule may change the learning rate and momentum only"
-        )
+    for group, own in zip(groups, said, strict=True):
+        built = _not_scheduled({**optimizer.defaults, **own})
+        changed = [name for name, value in built.items() if _not_scheduled(group)[name] != value]
+        if changed:
+            raise ScheduleRefused(
+                f"{setting.schedule.name} changes {', '.join(changed)}; "
+                "a schedule may change the learning rate and momentum only"
+            )
     if not np.isfinite(learning_rates).all():
         raise ScheduleRefused(f"{setting.schedule.name} makes a learning rate of {learning_rates.max()}")
-    return _Table(lr=learning_rates, momentum=None if momentum_of(group) is None else momenta)
+    has_momentum = momentum_of(groups[0]) is not None
+    return tuple(
+        (lr, momentum if has_momentum else None) for lr, momentum in zip(learning_rates, momenta, strict=True)
+    )
+
+
+def _not_scheduled(group: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything of a parameter group that a schedule may not change."""
+    kept = {name: value for name, value in group.items() if name not in _SCHEDULED | {"params"}}
+    if "betas" in group:
+        kept["betas[1]"] = tuple(group["betas"][1:])
+    return kept
 
 
 def _step_or_refuse(schedule: Any, every: str, update: int, updates_per_epoch: int) -> None:
@@ -138,24 +163,30 @@ class _TablePath:
         self._every = every
         self._horizon = horizon
 
-    def rates(self, epoch: int) -> tuple[Rates, Rates | None]:
-        updates = self._horizon.updates_per_epoch
+    def rates(self, epoch: int) -> GroupRates:
+        return self.group_rates(epoch)[0]
+
+    def group_rates(self, epoch: int) -> tuple[GroupRates, ...]:
         if epoch <= self._horizon.warmup_epochs:
-            momentum = self._table.momentum
-            return (
-                warmup_rates(self._table.lr[0], epoch, self._horizon),
-                None if momentum is None else np.full(updates, momentum[0]),
+            updates = self._horizon.updates_per_epoch
+            return tuple(
+                (
+                    warmup_rates(lr[0], epoch, self._horizon),
+                    None if momentum is None else np.full(updates, momentum[0]),
+                )
+                for lr, momentum in self._table
             )
         tick = epoch - 1 - self._horizon.warmup_epochs
-        return (
-            self._column(self._table.lr, tick, updates),
-            None if self._table.momentum is None else self._column(self._table.momentum, tick, updates),
+        return tuple(
+            (self._column(lr, tick), None if momentum is None else self._column(momentum, tick))
+            for lr, momentum in self._table
         )
 
     def observe(self, metrics: Mapping[str, float]) -> None:
         """Nothing to hear: the table is complete."""
 
-    def _column(self, column: Rates, tick: int, updates: int) -> Rates:
+    def _column(self, column: Rates, tick: int) -> Rates:
+        updates = self._horizon.updates_per_epoch
         if self._every == "epoch":
             return np.full(updates, column[tick])
         return column[tick * updates : (tick + 1) * updates]
@@ -164,27 +195,33 @@ class _TablePath:
 class _LivePath:
     """A path that depends on what training shows: one live PyTorch object, stepped once an epoch."""
 
-    def __init__(self, setting: Setting, horizon: Horizon, functions: Functions) -> None:
-        self._optimizer, self._schedule = construct(
-            setting, horizon, [nn.Parameter(torch.zeros(1))], functions
-        )
+    def __init__(
+        self, setting: Setting, horizon: Horizon, functions: Functions, optimizers: Optimizers
+    ) -> None:
+        groups = dummy_groups(setting)
+        self._optimizer, self._schedule = construct(setting, horizon, groups, functions, optimizers)
         self._horizon = horizon
         self._watch = setting.schedule.watch or "val_loss"
         self._epoch = 0
 
-    def rates(self, epoch: int) -> tuple[Rates, Rates | None]:
+    def rates(self, epoch: int) -> GroupRates:
+        return self.group_rates(epoch)[0]
+
+    def group_rates(self, epoch: int) -> tuple[GroupRates, ...]:
         self._epoch = epoch
-        group = self._optimizer.param_groups[0]
-        updates = self._horizon.updates_per_epoch
-        momentum = momentum_of(group)
-        momenta = None if momentum is None else np.full(updates, momentum)
-        if epoch <= self._horizon.warmup_epochs:
-            return warmup_rates(group["lr"], epoch, self._horizon), momenta
-        return np.full(updates, group["lr"], dtype=np.float64), momenta
+        return tuple(self._rates_of(group) for group in self._optimizer.param_groups)
 
     def observe(self, metrics: Mapping[str, float]) -> None:
         if self._epoch > self._horizon.warmup_epochs:
             self._schedule.step(metrics[self._watch])
+
+    def _rates_of(self, group: Mapping[str, Any]) -> GroupRates:
+        updates = self._horizon.updates_per_epoch
+        momentum = momentum_of(group)
+        momenta = None if momentum is None else np.full(updates, momentum)
+        if self._epoch <= self._horizon.warmup_epochs:
+            return warmup_rates(group["lr"], self._epoch, self._horizon), momenta
+        return np.full(updates, group["lr"], dtype=np.float64), momenta
 
 
 def warmup_rates(first_rate: float, epoch: int, horizon: Horizon) -> Rates:
