@@ -19,13 +19,15 @@ from torch import nn
 from torch.optim import Optimizer, lr_scheduler
 
 from search_spaces.settings import Schedule, Setting
+from workers.wsd import WSD
 
 Rates = npt.NDArray[np.float64]
 Functions = Mapping[str, Callable[[int], float]]
 Optimizers = Mapping[str, type[Optimizer]]
 
 HORIZON_ARGUMENTS = ("T_max", "total_steps")
-_PLACEHOLDER_MOMENTUM = 0.5  # told apart from any momentum a schedule is likely to set
+OWN_SCHEDULES: Mapping[str, type[Any]] = {"WSD": WSD}  # beside those of torch.optim.lr_scheduler
+_PLACEHOLDER_MOMENTUM = 5e-324  # above 0, as nesterov wants it, and nothing that a schedule sets
 REFUSALS = (
     ArithmeticError,
     AssertionError,
@@ -68,8 +70,8 @@ def takes_metric(schedule: Schedule) -> bool:
 
 
 def schedule_class(name: str) -> type[Any]:
-    """The class of torch.optim.lr_scheduler called ``name``."""
-    found: type[Any] = getattr(lr_scheduler, name)
+    """The class called ``name``: of ours, else of torch.optim.lr_scheduler."""
+    found: type[Any] = OWN_SCHEDULES.get(name) or getattr(lr_scheduler, name)
     return found
 
 
@@ -138,7 +140,8 @@ def momentum_of(group: Mapping[str, Any]) -> float | None:
 def step_schedule(schedule: Any, every: str, update: int, updates_per_epoch: int) -> None:
     """One tick of the schedule's clock after its ``update``-th update (from 1)."""
     if every == "fraction":
-        schedule.step((update - 1) / updates_per_epoch)
+        epoch, index = divmod(update - 1, updates_per_epoch)
+        schedule.step(epoch + index / updates_per_epoch)  # the sum that PyTorch's documentation steps with
     else:
         schedule.step()
 
@@ -174,8 +177,8 @@ def _schedule(schedule: Schedule, optimizer: Optimizer, horizon: Horizon, functi
     for name, value in schedule.arguments.items():
         if name == "schedulers":
             arguments[name] = [_schedule(item, optimizer, horizon, functions) for item in schedule.nested()]
-        elif name == "lr_lambda":
-            arguments[name] = functions[str(value)]
+        elif name in signature and "Callable" in str(signature[name].annotation):
+            arguments[name] = _with_functions(value, functions)
         else:
             arguments[name] = list(value) if isinstance(value, tuple) else value
     for name in HORIZON_ARGUMENTS:
@@ -186,6 +189,15 @@ def _schedule(schedule: Schedule, optimizer: Optimizer, horizon: Horizon, functi
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return kind(**arguments)
+
+
+def _with_functions(value: Any, functions: Functions) -> Any:
+    """The task's functions for their names, alone or in a list; anything else as it is."""
+    if isinstance(value, tuple):
+        return [_with_functions(item, functions) for item in value]
+    if isinstance(value, str) and value not in functions:
+        raise ScheduleRefused(f"the task has no function '{value}'")
+    return functions[value] if isinstance(value, str) else value
 
 
 class Optimization:
@@ -252,7 +264,9 @@ class Optimization:
 
 
 def sentence_of(error: BaseException) -> str:
-    """What PyTorch said, on one line."""
-    if isinstance(error, KeyError):
-        return f"the task has no function {error}"
-    return " ".join(str(error).split()) or type(error).__name__
+    """What PyTorch said, on one line, and the kind of error where that alone would say too little."""
+    said, kind = " ".join(str(error).split()), type(error).__name__
+    if said:
+        return f"{kind}: {said}" if isinstance(error, LookupError) else said
+    where = "as where a SequentialLR or ChainedScheduler is to begin at a milestone"
+    return f"{kind}, with no word of why{f', {where}' if isinstance(error, NotImplementedError) else ''}"

@@ -122,7 +122,7 @@ def _written_down(setting: Setting, horizon: Horizon, functions: Functions, opti
             for index, group in enumerate(groups):
                 learning_rates[index, tick] = group["lr"]
                 momenta[index, tick] = momentum_of(group) or 0.0
-            if schedule is not None and tick + 1 < ticks:
+            if schedule is not None:  # after the last update too, as a plain loop does
                 _step_or_refuse(schedule, setting.schedule.every, tick + 1, horizon.updates_per_epoch)
     for group, own in zip(groups, said, strict=True):
         built = _not_scheduled({**optimizer.defaults, **own})
@@ -133,7 +133,8 @@ def _written_down(setting: Setting, horizon: Horizon, functions: Functions, opti
                 "a schedule may change the learning rate and momentum only"
             )
     if not np.isfinite(learning_rates).all():
-        raise ScheduleRefused(f"{setting.schedule.name} makes a learning rate of {learning_rates.max()}")
+        first = learning_rates[~np.isfinite(learning_rates)][0]
+        raise ScheduleRefused(f"{setting.schedule.name} makes a learning rate of {first}")
     has_momentum = momentum_of(groups[0]) is not None
     return tuple(
         (lr, momentum if has_momentum else None) for lr, momentum in zip(learning_rates, momenta, strict=True)

@@ -22,7 +22,13 @@ from search_spaces.catalogue import (
 )
 from search_spaces.ranges import Value
 from search_spaces.settings import Schedule, Setting
-from workers.optimization import HORIZON_ARGUMENTS, Horizon, ScheduleRefused, construct
+from workers.optimization import (
+    HORIZON_ARGUMENTS,
+    OWN_SCHEDULES,
+    Horizon,
+    ScheduleRefused,
+    construct,
+)
 from workers.tasks.registry import TASKS
 from workers.update_rules import UPDATE_RULES
 
@@ -74,12 +80,13 @@ def _optimizer_classes() -> dict[str, type[Any]]:
 
 
 def _schedule_classes() -> dict[str, type[Any]]:
-    return {
+    theirs = {
         name: kind
         for name, kind in vars(lr_scheduler).items()
         if inspect.isclass(kind) and issubclass(kind, lr_scheduler.LRScheduler)
         if kind is not lr_scheduler.LRScheduler and not name.startswith("_")
     }
+    return {**theirs, **OWN_SCHEDULES}
 
 
 def _optimizer_entry(name: str, kind: type[Any]) -> OptimizerEntry:
@@ -116,7 +123,7 @@ def _arguments(callable_: Any) -> dict[str, Argument]:
             kinds=(Kind.schedules,) if name == "schedulers" else _kinds(parameter),
             required=parameter.default is inspect.Parameter.empty,
             default=None if parameter.default is inspect.Parameter.empty else parameter.default,
-            names=tuple(re.findall(r"'(\w+)'", _annotation(parameter)))
+            names=tuple(re.findall(r"'([^']+)'", _annotation(parameter)))
             if "Literal" in _annotation(parameter)
             else (),
         )

@@ -46,7 +46,7 @@ def test_how_schedules_step() -> None:
     assert {name for name, entry in schedules.items() if entry.watches} == {"ReduceLROnPlateau"}
     assert {name for name, entry in schedules.items() if entry.fractional} == {"CosineAnnealingWarmRestarts"}
     horizons = {name: entry.horizon for name, entry in schedules.items() if entry.horizon}
-    assert horizons == {"CosineAnnealingLR": "T_max", "OneCycleLR": "total_steps"}
+    assert horizons == {"CosineAnnealingLR": "T_max", "OneCycleLR": "total_steps", "WSD": "total_steps"}
 
 
 def test_kinds_and_names() -> None:
@@ -55,6 +55,8 @@ def test_kinds_and_names() -> None:
     assert schedules["MultiStepLR"].arguments["milestones"].kinds == (Kind.listing,)
     assert schedules["SequentialLR"].arguments["schedulers"].kinds == (Kind.schedules,)
     assert schedules["ReduceLROnPlateau"].arguments["mode"].names == ("min", "max")
+    assert schedules["WSD"].arguments["shape"].names == ("linear", "cosine", "1-sqrt", "exponential")
+    assert schedules["WSD"].arguments["final_factor"].kinds == (Kind.number,)
     assert optimizers["SGD"].arguments["nesterov"].kinds == (Kind.boolean,)
     assert optimizers["Adam"].arguments["betas"].kinds == (Kind.listing,)
     assert {name for name, entry in optimizers.items() if entry.stacked} == {"SGD", "Adam", "AdamW"}
