@@ -8,9 +8,16 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
+
+Uniform = Callable[[int], Tensor]
+"""n -> (examples, n) numbers in [0, 1), a function of seed, update and example."""
+
+PRECISIONS = ("float32", "tf32", "bf16")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Compared by identity: tensors have no truth value, and caches hold data weakly.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
 class Data:
     """Tensors to train and validate on; the first dimension counts examples."""
 
@@ -30,6 +37,12 @@ class Data:
             full_batch_updates=self.full_batch_updates,
         )
 
+    @property
+    def bytes(self) -> int:
+        """Memory that the tensors take."""
+        tensors = (self.train_inputs, self.train_targets, self.validation_inputs, self.validation_targets)
+        return sum(tensor.nbytes for tensor in tensors)
+
     def updates_per_epoch(self, batch_size: int) -> int:
         """Whole batches an epoch has; the last partial batch is dropped."""
         if self.full_batch_updates is not None:
@@ -38,7 +51,10 @@ class Data:
 
 
 class Task(Protocol):
-    """What is learned. Called with one trial's model and batch; never sees rows of a population."""
+    """What is learned. Called with one trial's model and batch; never sees rows of a population.
+
+    A task may also have ``augment(inputs, uniform)``: see :func:`augmentation_of`.
+    """
 
     def model(self) -> nn.Module:
         """A model with its initial weights; the caller has seeded torch."""
@@ -57,12 +73,24 @@ class Task(Protocol):
         ...
 
 
+def augmentation_of(task: Task) -> Callable[[Tensor, Uniform], Tensor] | None:
+    """The task's change of a training batch's inputs by keyed random numbers, or None where it has none.
+
+    Called with inputs (batch, ...) and ``uniform``; returns as many inputs. Validation never sees it.
+    """
+    found: Callable[[Tensor, Uniform], Tensor] | None = getattr(task, "augment", None)
+    return found
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskClass:
     """A task's registration: how to make it, and what the catalogue says of it."""
 
-    name: str
+    name: str  # registered name, or the absolute path/to/file.py:Name
     summary: str
     make: Callable[..., Task]  # keyword arguments: the task_args
-    metrics: tuple[str, ...]
+    metrics: tuple[str, ...]  # () where only trying it shows them
     functions: Mapping[str, Callable[[int], float]] = field(default_factory=dict)  # for LambdaLR
+    optimizers: Mapping[str, type[Optimizer]] = field(default_factory=dict)  # its own, trained solo
+    paths: tuple[str, ...] = ()  # arguments that name a file or folder
+    precision: str = "float32"  # one of PRECISIONS
