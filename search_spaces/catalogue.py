@@ -79,13 +79,14 @@ class ScheduleEntry(ClassEntry):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskEntry:
-    """A task by its registered name."""
+    """A task by its registered name, or by the absolute ``path/to/file.py:Name`` of a user's class."""
 
     name: str
     summary: str
     arguments: Mapping[str, Argument]
-    metrics: tuple[str, ...]  # beside train_loss: val_loss, val_accuracy ...
+    metrics: tuple[str, ...]  # beside train_loss: val_loss, val_accuracy ...; () where trying it shows them
     functions: tuple[str, ...] = ()  # for LambdaLR and MultiplicativeLR
+    paths: tuple[str, ...] = ()  # arguments that name a file or folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,10 +29,11 @@ from workers.optimization import (
     ScheduleRefused,
     construct,
 )
-from workers.tasks.registry import TASKS
+from workers.tasks.registry import TASKS, task_class
+from workers.tasks.task import TaskClass
 from workers.update_rules import UPDATE_RULES
 
-_NOT_SETTINGS = {"self", "params", "optimizer"}
+_NOT_SETTINGS = {"optimizer"}
 _IMPLEMENTATION = ("foreach", "fused", "capturable", "differentiable")
 _UNSUPPORTED = {"LBFGS", "SparseAdam", "Muon"}  # they want closures, sparse gradients, matrices only
 _KIND_WORDS = {
@@ -57,16 +58,30 @@ def torch_catalogue() -> Catalogue:
     return Catalogue(
         optimizers={name: _optimizer_entry(name, kind) for name, kind in _optimizer_classes().items()},
         schedules={name: _schedule_entry(name, kind) for name, kind in _schedule_classes().items()},
-        tasks={
-            task.name: TaskEntry(
-                name=task.name,
-                summary=task.summary,
-                arguments=_arguments(task.make),
-                metrics=task.metrics,
-                functions=tuple(task.functions),
-            )
-            for task in TASKS.values()
-        },
+        tasks={task.name: _task_entry(task) for task in TASKS.values()},
+    )
+
+
+@cache
+def catalogue_for(task: str) -> Catalogue:
+    """The catalogue with ``task``, by its reference, and with the optimizers of its own code."""
+    everyone, found = torch_catalogue(), task_class(task)
+    own = {name: _optimizer_entry(name, kind) for name, kind in found.optimizers.items()}
+    return Catalogue(
+        optimizers={**everyone.optimizers, **own},
+        schedules=everyone.schedules,
+        tasks={**everyone.tasks, task: _task_entry(found)},
+    )
+
+
+def _task_entry(task: TaskClass) -> TaskEntry:
+    return TaskEntry(
+        name=task.name,
+        summary=task.summary,
+        arguments=_arguments(task.make),
+        metrics=task.metrics,
+        functions=tuple(task.functions),
+        paths=task.paths,
     )
 
 
@@ -117,6 +132,8 @@ def _schedule_entry(name: str, kind: type[Any]) -> ScheduleEntry:
 
 def _arguments(callable_: Any) -> dict[str, Argument]:
     parameters = inspect.signature(callable_).parameters
+    if inspect.isclass(callable_) and issubclass(callable_, Optimizer):
+        parameters = dict(list(parameters.items())[1:])  # the first is what to optimize, whatever its name
     return {
         name: Argument(
             name=name,
@@ -129,6 +146,7 @@ def _arguments(callable_: Any) -> dict[str, Argument]:
         )
         for name, parameter in parameters.items()
         if name not in _NOT_SETTINGS
+        if parameter.kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     }
 
 

@@ -1,14 +1,17 @@
-"""The tasks by their registered names."""
+"""The tasks by their registered names, and the users' own by their files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
 
+from search_spaces.task_code import names_a_file
 from workers.messages import TaskArguments
 from workers.tasks.digits_mlp import DigitsMLP
 from workers.tasks.quadratic import Quadratic
-from workers.tasks.task import Task, TaskClass
+from workers.tasks.shared_data import shared
+from workers.tasks.task import Data, Task, TaskClass, TrainingSize
+from workers.tasks.user_class import user_class
 
 TASKS: Mapping[str, TaskClass] = {
     task.name: task
@@ -30,14 +33,39 @@ TASKS: Mapping[str, TaskClass] = {
 
 
 def task_class(reference: str) -> TaskClass:
-    """The registration of the task called ``reference``. Raises KeyError for an unknown name."""
-    return TASKS[reference]
+    """The task class called ``reference``: a registered name, or ``/absolute/path/to/file.py:Name``.
+
+    Raises KeyError for an unknown name, TaskRefused for a file that holds no such task.
+    """
+    return user_class(reference) if names_a_file(reference) else TASKS[reference]
 
 
-@lru_cache(maxsize=256)
 def make_task(reference: str, arguments: TaskArguments) -> Task:
     """The task called ``reference`` with its arguments.
 
-    Raises KeyError for an unknown name, and what the task raises for arguments it refuses.
+    Only the last few are kept: a task may hold its data, and where an argument varies continuously every
+    trial has a task of its own. Raises what :func:`task_class` raises, and what the task raises for
+    arguments it refuses.
     """
+    return _make(reference, arguments, repr(arguments))
+
+
+def task_data(reference: str, arguments: TaskArguments) -> Data:
+    """The data of a task; equal data are one object in this process, as long as anybody uses it."""
+    return shared(make_task(reference, arguments).data())
+
+
+def training_size(reference: str, arguments: TaskArguments) -> TrainingSize:
+    """How much a task has to train on. Loads its data once, and keeps the numbers only."""
+    return _size(reference, arguments, repr(arguments))
+
+
+# The text tells 1, 1.0 and true apart, which are equal as keys.
+@lru_cache(maxsize=2)
+def _make(reference: str, arguments: TaskArguments, _: str) -> Task:
     return task_class(reference).make(**dict(arguments))
+
+
+@lru_cache(maxsize=4096)
+def _size(reference: str, arguments: TaskArguments, _: str) -> TrainingSize:
+    return task_data(reference, arguments).size

@@ -16,6 +16,20 @@ Uniform = Callable[[int], Tensor]
 PRECISIONS = ("float32", "tf32", "bf16")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSize:
+    """How much a task has to train on."""
+
+    examples: int
+    full_batch_updates: int | None = None  # as in :class:`Data`
+
+    def updates_per_epoch(self, batch_size: int) -> int:
+        """Whole batches an epoch has; the last partial batch is dropped."""
+        if self.full_batch_updates is not None:
+            return self.full_batch_updates
+        return self.examples // batch_size
+
+
 # Compared by identity: tensors have no truth value, and caches hold data weakly.
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
 class Data:
@@ -45,9 +59,12 @@ class Data:
 
     def updates_per_epoch(self, batch_size: int) -> int:
         """Whole batches an epoch has; the last partial batch is dropped."""
-        if self.full_batch_updates is not None:
-            return self.full_batch_updates
-        return len(self.train_inputs) // batch_size
+        return self.size.updates_per_epoch(batch_size)
+
+    @property
+    def size(self) -> TrainingSize:
+        """How much there is to train on."""
+        return TrainingSize(examples=len(self.train_inputs), full_batch_updates=self.full_batch_updates)
 
 
 class Task(Protocol):
