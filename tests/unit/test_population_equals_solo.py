@@ -27,6 +27,19 @@ OPTIMIZERS: list[tuple[str, dict[str, Any]]] = [
     ("Adam", {"lr": 1e-5, "maximize": True}),
     ("AdamW", {"lr": 0.002}),
     ("AdamW", {"lr": 0.002, "weight_decay": 0.3, "amsgrad": True, "betas": (0.5, 0.9)}),
+    ("NAdam", {"lr": 0.002}),
+    ("NAdam", {"lr": 0.002, "betas": (0.7, 0.95), "momentum_decay": 0.1, "weight_decay": 0.03}),
+    ("NAdam", {"lr": 0.002, "weight_decay": 0.1, "decoupled_weight_decay": True}),
+    ("NAdam", {"lr": 1e-5, "maximize": True}),
+    ("RMSprop", {"lr": 0.002}),
+    ("RMSprop", {"lr": 0.002, "alpha": 0.9, "eps": 1e-6, "weight_decay": 0.03}),
+    ("RMSprop", {"lr": 0.002, "momentum": 0.9}),
+    ("RMSprop", {"lr": 0.002, "centered": True, "eps": 1e-4}),
+    ("RMSprop", {"lr": 0.002, "centered": True, "momentum": 0.5, "eps": 1e-4}),
+    ("RMSprop", {"lr": 1e-5, "maximize": True}),
+    ("Adagrad", {"lr": 0.02}),
+    ("Adagrad", {"lr": 0.02, "lr_decay": 0.01, "weight_decay": 0.03, "initial_accumulator_value": 0.5}),
+    ("Adagrad", {"lr": 1e-5, "eps": 1e-6, "maximize": True}),
 ]
 
 SCHEDULES = [

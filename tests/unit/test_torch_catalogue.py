@@ -59,4 +59,5 @@ def test_kinds_and_names() -> None:
     assert schedules["WSD"].arguments["final_factor"].kinds == (Kind.number,)
     assert optimizers["SGD"].arguments["nesterov"].kinds == (Kind.boolean,)
     assert optimizers["Adam"].arguments["betas"].kinds == (Kind.listing,)
-    assert {name for name, entry in optimizers.items() if entry.stacked} == {"SGD", "Adam", "AdamW"}
+    stacked = {name for name, entry in optimizers.items() if entry.stacked}
+    assert stacked == {"SGD", "Adam", "AdamW", "NAdam", "RMSprop", "Adagrad"}
