@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
 
 import torch
-from sklearn.datasets import load_digits
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch import nn
 
+from workers.tasks.classification import Classification
 from workers.tasks.task import Data
 
 TRAINING_EXAMPLES = 1437
 
 
-class DigitsMLP:
+class DigitsMLP(Classification):
     """8x8 grey images of ten digits, MLP 64-64-64-10 with ReLU, cross-entropy."""
 
     def model(self) -> nn.Module:
@@ -24,20 +22,14 @@ class DigitsMLP:
 
     def data(self) -> Data:
         """1,437 images to train, the other 360 to validate, pixels in [0, 1]."""
-        return _data()
-
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy of a batch."""
-        return cross_entropy(outputs, targets)
-
-    def metrics(self, outputs: Tensor, targets: Tensor) -> Mapping[str, Tensor]:
-        """Cross-entropy and the share of right answers."""
-        right = (outputs.argmax(dim=-1) == targets).to(outputs.dtype)
-        return {"val_loss": cross_entropy(outputs, targets), "val_accuracy": right.mean()}
+        return digits()
 
 
 @cache
-def _data() -> Data:
+def digits() -> Data:
+    """Inputs (examples, 64) in [0, 1] and the digit that each shows, shuffled by a fixed seed."""
+    from sklearn.datasets import load_digits  # costs more than a second, so not before it is needed
+
     images, labels = load_digits(return_X_y=True)
     order = torch.randperm(1797, generator=torch.Generator().manual_seed(0))
     inputs = (torch.from_numpy(images).to(torch.float32) / 16)[order]

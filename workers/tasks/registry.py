@@ -7,9 +7,14 @@ from functools import lru_cache
 
 from search_spaces.task_code import names_a_file
 from workers.messages import TaskArguments
+from workers.tasks.chars import Chars
+from workers.tasks.digits_cnn import DigitsCNN
 from workers.tasks.digits_mlp import DigitsMLP
+from workers.tasks.images import Images
+from workers.tasks.mnist1d import MNIST1D
 from workers.tasks.quadratic import Quadratic
 from workers.tasks.shared_data import shared
+from workers.tasks.table import Table
 from workers.tasks.task import Data, Task, TaskClass, TrainingSize
 from workers.tasks.user_class import user_class
 
@@ -27,6 +32,38 @@ TASKS: Mapping[str, TaskClass] = {
             summary="a 20-dimensional ravine with known best momentum and edge of stability",
             make=Quadratic,
             metrics=("val_loss",),
+        ),
+        TaskClass(
+            name="digits-cnn",
+            summary="scikit-learn's handwritten digits, two convolutions, cross-entropy",
+            make=DigitsCNN,
+            metrics=("val_loss", "val_accuracy"),
+        ),
+        TaskClass(
+            name="mnist1d",
+            summary="the one-dimensional MNIST of Greydanus and Kobak, its CNN, MLP or linear model",
+            make=MNIST1D,
+            metrics=("val_loss", "val_accuracy"),
+        ),
+        TaskClass(
+            name="chars",
+            summary="a small GPT on the text of Python's own standard library, next character",
+            make=Chars,
+            metrics=("val_loss", "val_accuracy"),
+        ),
+        TaskClass(
+            name="table",
+            summary="a column of your CSV or Parquet file from the others, MLP, classes or numbers",
+            make=Table,
+            metrics=("val_loss", "val_score"),
+            paths=("path",),
+        ),
+        TaskClass(
+            name="images",
+            summary="your folder of images by class, or an .npz, ResNet-9 with flips and crops",
+            make=Images,
+            metrics=("val_loss", "val_accuracy"),
+            paths=("path",),
         ),
     )
 }
