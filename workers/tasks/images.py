@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
 from workers.tasks.arguments import at_least, validation_part
 from workers.tasks.classification import Classification
 from workers.tasks.image_examples import ImageExamples, images_of
-from workers.tasks.task import Data
+from workers.tasks.task import Data, Uniform
 
 SMALLEST_SIZE = 8  # pixels: three poolings of 2
 LOGIT_SCALE = 0.125
@@ -57,7 +55,7 @@ class Images(Classification):
         """Inputs (examples, channels, size, size), each channel about mean 0 and deviation 1."""
         return self.images.data
 
-    def augment(self, inputs: Tensor, uniform: Callable[[int], Tensor]) -> Tensor:
+    def augment(self, inputs: Tensor, uniform: Uniform) -> Tensor:
         """``inputs`` (batch, channels, height, width) mirrored and moved, each by its own draw.
 
         ``uniform(n)`` gives (batch, n) numbers in [0, 1). Draws of one half change nothing. What comes
