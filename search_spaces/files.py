@@ -20,17 +20,16 @@ from search_spaces.fields import (
 from search_spaces.nodes import Scalar, Table, read_nodes
 from search_spaces.parts import (
     WANTED_METRIC,
-    read_batch_size,
     read_clip_grad_norm,
     read_metric,
     read_name,
     read_pruner,
     read_seeds,
-    read_task,
-    read_task_arguments,
     read_warmup,
 )
 from search_spaces.space import OptimizerSpace, ScheduleSpace, SearchSpace
+from search_spaces.task_code import TaskCode
+from search_spaces.task_fields import read_task_fields
 
 REQUIRED = ("task", "metric", "epochs", "optimizer", "trials")
 FIELDS = (
@@ -95,6 +94,7 @@ class LoadedSpace:
     """
 
     space: SearchSpace
+    metrics: tuple[str, ...]  # that the task measures beside train_loss
     lines: Mapping[str, int]
     notes: tuple[str, ...] = ()  # for people: what was accepted and has no effect
 
@@ -119,18 +119,20 @@ def load_space(
     stem: str,
     catalogue: Catalogue,
     overrides: Overrides = Overrides(),
+    code: TaskCode | None = None,
 ) -> LoadedSpace:
     """The search space that ``text`` describes, with ``overrides`` in place of the file's own values.
 
     ``source`` is the file's name for messages, ``stem`` the sweep's name where the file gives none.
-    Raises SpaceErrors with every mistake of the file at once.
+    ``code`` says that the text may name a task by its file, which is then run: never for a text that
+    somebody else may have sent. Raises SpaceErrors with every mistake of the file at once.
     """
     findings = Findings()
     root = read_nodes(text, findings)
     if isinstance(root, Table):
-        space = _read(root, stem, catalogue, overrides, findings)
+        space, metrics = _read(root, stem, catalogue, overrides, code, findings)
         findings.raise_if_any(source)
-        return LoadedSpace(space=space, lines=findings.lines, notes=tuple(findings.notes))
+        return LoadedSpace(space=space, metrics=metrics, lines=findings.lines, notes=tuple(findings.notes))
     if root is not None:
         got = "an empty file" if isinstance(root, Scalar) and root.value is None else f"got {shown(root)}"
         findings.problem(root.line, "file", got, f"a sweep: {', '.join(REQUIRED)} ...")
@@ -139,35 +141,43 @@ def load_space(
 
 
 def _read(
-    root: Table, stem: str, catalogue: Catalogue, overrides: Overrides, findings: Findings
-) -> SearchSpace:
-    """Read every field, so that all mistakes are found; what is wrong has a stand-in in the result."""
+    root: Table,
+    stem: str,
+    catalogue: Catalogue,
+    overrides: Overrides,
+    code: TaskCode | None,
+    findings: Findings,
+) -> tuple[SearchSpace, tuple[str, ...]]:
+    """Read every field, so that all mistakes are found; what is wrong has a stand-in in the result.
+
+    Returns the task's metrics beside the space.
+    """
     findings.lines.update({entry.key: entry.line for entry in root.entries})
     refuse_unknown(root.entries, "", "field", FIELDS, findings)
     for name in REQUIRED:
         if root.find(name) is None and overrides.of(name) is None:
             findings.problem(root.line, name, "missing", _WANTED[name])
-    task = read_task(root, catalogue, findings)
     sampler = _word(root, "sampler", SAMPLERS, "tpe", findings)
+    task = read_task_fields(root, catalogue, code, findings, grid=sampler == "grid")
     scope = Scope(
         findings=findings,
-        metrics=None if task is None else ("train_loss", *task.metrics),
-        functions=None if task is None else task.functions,
+        metrics=task.metrics,
+        functions=None if task.entry is None else task.entry.functions,
         grid=sampler == "grid",
     )
     trials = _whole(root, "trials", overrides, findings) or 1
     epochs = _whole(root, "epochs", overrides, findings)
-    optimizers, schedules = _classes(root, catalogue, scope)
-    return SearchSpace(
+    optimizers, schedules = _classes(root, task.catalogue, scope)
+    space = SearchSpace(
         name=read_name(root, stem, findings),
-        task="" if task is None else task.name,
-        task_arguments=read_task_arguments(root, task, scope),
+        task="" if task.entry is None else task.entry.name,
+        task_arguments=task.arguments,
         metric=read_metric(root, scope),
         epochs=epochs or 1,
         optimizers=optimizers,
         trials=trials,
         schedules=schedules,
-        batch_size=read_batch_size(root, scope),
+        batch_size=task.batch_size,
         clip_grad_norm=read_clip_grad_norm(root, scope),
         warmup_epochs=read_warmup(root, epochs, findings),
         seed=_whole(root, "seed", overrides, findings) or 0,
@@ -180,6 +190,7 @@ def _read(
         device=_word(root, "device", ("auto", "cpu", "cuda"), "auto", findings),
         precision=_word(root, "precision", ("auto", "float32", "tf32", "bf16"), "auto", findings),
     )
+    return space, (task.metrics or ())[1:]
 
 
 def _whole(root: Table, field: str, overrides: Overrides, findings: Findings) -> int | None:

@@ -5,8 +5,8 @@ Each function reads one field, reports what is wrong with it and returns a stand
 
 from __future__ import annotations
 
-from search_spaces.catalogue import Argument, Catalogue, Kind, TaskEntry
-from search_spaces.errors import Findings, nearest, one_of, shorten
+from search_spaces.catalogue import Argument, Kind
+from search_spaces.errors import Findings, one_of, shorten
 from search_spaces.fields import (
     LARGEST_WHOLE,
     Scope,
@@ -15,7 +15,6 @@ from search_spaces.fields import (
     refuse_unknown,
     shown,
     table,
-    wanted_of,
     whole,
     word,
 )
@@ -55,45 +54,6 @@ def _check_name(name: str, line: int | None, hint: str, findings: Findings) -> N
         findings.problem(line, "name", got, f"1 to {LONGEST_NAME} printable characters", hint)
     elif name.isdigit():
         findings.problem(line, "name", got, "a name that cannot be mistaken for an id: not all digits", hint)
-
-
-def read_task(root: Table, catalogue: Catalogue, findings: Findings) -> TaskEntry | None:
-    """The task by its registered name."""
-    entry = root.find("task")
-    if entry is None:
-        return None
-    value = entry.node.value if isinstance(entry.node, Scalar) else None
-    known = tuple(catalogue.tasks)
-    if not isinstance(value, str):
-        findings.problem(entry.line, "task", f"got {shown(entry.node)}", one_of(known))
-    elif value not in known:
-        got = f"'{shorten(value)}' is not a registered task"
-        findings.problem(entry.line, "task", got, one_of(known), nearest(value, known))
-    else:
-        return catalogue.tasks[value]
-    return None
-
-
-def read_task_arguments(root: Table, task: TaskEntry | None, scope: Scope) -> dict[str, Range]:
-    """A range for each of the task's arguments that the file names."""
-    entry, findings = root.find("task_args"), scope.findings
-    given = Table(line=root.line, entries=())
-    if entry is not None:
-        given = table(entry.node, "task_args", "{argument: value}", findings) or given
-    if task is None:
-        return {}
-    _note_lines("task_args", given, findings)
-    refuse_unknown(given.entries, "task_args", "argument", tuple(task.arguments), findings)
-    for argument in task.arguments.values():
-        if argument.required and given.find(argument.name) is None:
-            line = root.line if entry is None else entry.line
-            findings.problem(line, f"task_args.{argument.name}", "missing", wanted_of(argument, scope))
-    ranges = {
-        item.key: read_range(item.node, f"task_args.{item.key}", task.arguments[item.key], scope)
-        for item in given.entries
-        if item.key in task.arguments
-    }
-    return {name: range_ for name, range_ in ranges.items() if range_ is not None}
 
 
 def read_metric(root: Table, scope: Scope) -> Metric:

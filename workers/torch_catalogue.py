@@ -131,9 +131,9 @@ def _schedule_entry(name: str, kind: type[Any]) -> ScheduleEntry:
 
 
 def _arguments(callable_: Any) -> dict[str, Argument]:
-    parameters = inspect.signature(callable_).parameters
+    parameters = dict(inspect.signature(callable_).parameters)
     if inspect.isclass(callable_) and issubclass(callable_, Optimizer):
-        parameters = dict(list(parameters.items())[1:])  # the first is what to optimize, whatever its name
+        parameters.pop(next(iter(parameters)))  # what to optimize, whatever its name
     return {
         name: Argument(
             name=name,

@@ -112,7 +112,11 @@ TOP_LEVEL = [
 ]
 TASK_AND_METRIC = [
     (GOOD.replace("digits-mlp", "digits-mpl"), 1, ["'digits-mpl' is not a registered task", "'digits-mlp'?"]),
-    (GOOD.replace("digits-mlp", "my.py:Task"), 1, ["'my.py:Task' is not a registered task", "quadratic"]),
+    (
+        GOOD.replace("digits-mlp", "my.py:Task"),
+        1,
+        ["'my.py:Task' is not a registered task", "quadratic", "command line only"],
+    ),
     (GOOD.replace("digits-mlp", "[a]"), 1, ["task: got the list ['a']", "one of digits-mlp, quadratic"]),
     (GOOD.replace("val_loss", "val_acuracy"), 2, ["train_loss, val_loss, val_accuracy", "'val_accuracy'?"]),
     (GOOD.replace("minimize", "down"), 2, ["metric.goal: got 'down'", "one of minimize, maximize"]),

@@ -89,7 +89,7 @@ def make_task(reference: str, arguments: TaskArguments) -> Task:
 
 def task_data(reference: str, arguments: TaskArguments) -> Data:
     """The data of a task; equal data are one object in this process, as long as anybody uses it."""
-    return shared(make_task(reference, arguments).data())
+    return _data(reference, arguments, repr(arguments))
 
 
 def training_size(reference: str, arguments: TaskArguments) -> TrainingSize:
@@ -101,6 +101,11 @@ def training_size(reference: str, arguments: TaskArguments) -> TrainingSize:
 @lru_cache(maxsize=2)
 def _make(reference: str, arguments: TaskArguments, _: str) -> Task:
     return task_class(reference).make(**dict(arguments))
+
+
+@lru_cache(maxsize=1)
+def _data(reference: str, arguments: TaskArguments, _: str) -> Data:
+    return shared(make_task(reference, arguments).data())
 
 
 @lru_cache(maxsize=4096)

@@ -44,7 +44,7 @@ def _digest(data: Data) -> bytes:
     digest = hashlib.blake2b(repr(data.full_batch_updates).encode(), digest_size=32)
     for tensor in (data.train_inputs, data.train_targets, data.validation_inputs, data.validation_targets):
         digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(_bytes(tensor))
+        digest.update(memoryview(_bytes(tensor)))  # type: ignore[arg-type]
     return digest.digest()
 
 
