@@ -66,6 +66,10 @@ def settings_to_propose(
     return min(room, budget.settings - proposed)
 
 
-def too_many_failed(failed: int, ended: int) -> bool:
-    """Whether going on is a waste: of at least five ended trials more than half failed."""
-    return ended >= 5 and 2 * failed > ended
+def too_many_failed(failed: int, shown: int) -> bool:
+    """Whether going on is a waste: of at least five trials that have shown anything more than half failed.
+
+    A trial shows something with its first epoch or with its end, so that a few failures at once are not
+    taken for all while others train well.
+    """
+    return shown >= 5 and 2 * failed > shown

@@ -12,6 +12,7 @@ from search_spaces.settings import Setting
 from search_spaces.space import SearchSpace
 from sweeps.entries import OpenTrial, to_measurement
 from sweeps.errors import LeaseLost, RavineError
+from sweeps.failures import failure_sentence
 from sweeps.lease_keeper import LeaseKeeper
 from sweeps.ledger import Ledger
 from sweeps.plan import ROUNDS_IN_FLIGHT, too_many_failed
@@ -278,19 +279,19 @@ class Session:
         return None
 
     def _failing(self) -> bool:
-        """Whether all trials failed, or too many of those that have ended."""
-        counts = self._ledger.counts
-        ended = sum(counts.values()) - len(self._ledger.open)
-        all_failed = self._ledger.complete and 0 < counts[TrialState.failed] == ended
-        return all_failed or too_many_failed(counts[TrialState.failed], ended)
+        """Whether all trials failed, or too many of those that have shown anything."""
+        failed, ledger = self._ledger.counts[TrialState.failed], self._ledger
+        ended = sum(ledger.counts.values()) - len(ledger.open)
+        training = sum(1 for trial in ledger.open.values() if trial.epochs_done)
+        return (ledger.complete and 0 < failed == ended) or too_many_failed(failed, ended + training)
 
     def _close(self, state: SweepState) -> SweepState:
         """Store how the session ended."""
         if state is SweepState.waiting:
             self._run.store.interrupt(self._lease)
         elif state is SweepState.failed:
-            failed = self._ledger.counts[TrialState.failed]
-            self._run.store.finish_sweep(self._lease, state, error=f"{failed} trials failed")
+            error = failure_sentence(self._run.store.trials(self._run.sweep_id))
+            self._run.store.finish_sweep(self._lease, state, error=error)
         else:
             self._run.store.finish_sweep(self._lease, state)
         return state

@@ -6,7 +6,7 @@ import hashlib
 import math
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -86,7 +86,7 @@ class FakePool:
     epochs: int
     random_: random.Random
     fault: Callable[[], None] = lambda: None
-    failing: bool = False
+    failing: bool | Mapping[int, str] = False  # all trials, or some by number with what they say
     shift: float = 0.0  # added to every training loss: another machine's bits
     queues: list[deque[Orders]] = field(default_factory=list)
     held: dict[int, tuple[int, int, Setting]] = field(default_factory=dict)  # seed, epochs done, setting
@@ -125,10 +125,13 @@ class FakePool:
     def _advance(self, number: int, worker: int) -> Outcome:
         assert self.worker_of[number] == worker, "ordered from a worker that does not hold it"
         seed, done, setting = self.held[number]
+        says = (
+            self.failing.get(number) if isinstance(self.failing, Mapping) else "no" if self.failing else None
+        )
         outcome = (
-            Failed(number=number, cause="user_error", message="no", traceback="")
-            if self.failing
-            else made_up_outcome(number, seed, done + 1, setting)
+            made_up_outcome(number, seed, done + 1, setting)
+            if says is None
+            else Failed(number=number, cause="user_error", message=says, traceback="")
         )
         if self.shift and isinstance(outcome, Measured):
             outcome = replace(outcome, train_loss=outcome.train_loss * (1 + 2**-52) + self.shift)
@@ -211,7 +214,7 @@ def run(
     workers: int = 1,
     seed: int = 0,
     fault: Callable[[], None] = lambda: None,
-    failing: bool = False,
+    failing: bool | Mapping[int, str] = False,
     shift: float = 0.0,
     interrupted: Callable[[], bool] = lambda: False,
     observer: Silence | None = None,

@@ -72,8 +72,8 @@ def test_other_lanes_do_not_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("failed", "ended", "expected"),
+    ("failed", "shown", "expected"),
     [(4, 4, False), (5, 5, True), (3, 5, True), (5, 10, False), (6, 10, True)],
 )
-def test_too_many_failed(failed: int, ended: int, expected: bool) -> None:
-    assert too_many_failed(failed, ended) is expected
+def test_too_many_failed(failed: int, shown: int, expected: bool) -> None:
+    assert too_many_failed(failed, shown) is expected

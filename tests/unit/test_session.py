@@ -232,20 +232,55 @@ def test_a_stop_request_cancels_what_is_open(store: Store) -> None:
     assert {trial.state for trial in store.trials(sweep_id)} == {TrialState.cancelled}
 
 
-def test_a_sweep_whose_trials_all_fail_stops_early(store: Store) -> None:
-    space_ = space()
+@pytest.mark.parametrize(
+    ("concurrency", "order"), [(1, "rounds"), (5, "rounds"), (8, "rounds"), (5, "arrival")]
+)
+def test_a_sweep_whose_first_trials_all_fail_the_same_way_stops_early(
+    store: Store, concurrency: int, order: str
+) -> None:
+    space_ = space(concurrency=concurrency, order=order)
     sweep_id = stored(store, space_)
-    assert run(store, sweep_id, space_, failing=True) is SweepState.failed
-    states = Counter(trial.state for trial in store.trials(sweep_id))
-    assert states[TrialState.failed] >= 5
-    assert len(store.trials(sweep_id)) < space_.trials
-    assert store.sweep(sweep_id).error is not None
+    fails = {number: f"ValueError: no weights of shape {number}" for number in range(space_.trials)}
+    assert run(store, sweep_id, space_, failing=fails) is SweepState.failed
+    trials = store.trials(sweep_id)
+    states = Counter(trial.state for trial in trials)
+    assert states[TrialState.failed] == max(5, concurrency)
+    assert set(states) <= {TrialState.failed, TrialState.cancelled}
+    assert len(trials) <= 3 * concurrency + 5
+    error = store.sweep(sweep_id).error
+    assert error == (
+        f"the first {max(5, concurrency)} trials failed the same way: ValueError: no weights of shape 0"
+    )
+
+
+def test_a_few_failures_beside_trials_that_train_stop_nothing(store: Store) -> None:
+    space_ = space(concurrency=24)
+    sweep_id = stored(store, space_)
+    assert run(store, sweep_id, space_, failing=dict.fromkeys(range(6), "no")) is SweepState.finished
+    assert store.sweep(sweep_id).error is None
+
+
+def test_failures_of_several_ways_are_counted(store: Store) -> None:
+    space_ = space(concurrency=8)
+    sweep_id = stored(store, space_)
+    fails = {0: "KeyError: a", 1: "ValueError: b", 2: "ValueError: c", 3: "ValueError: d", 4: "KeyError: e"}
+    assert run(store, sweep_id, space_, failing=fails) is SweepState.failed
+    assert store.sweep(sweep_id).error == "5 of 5 trials failed, most of them (3) with ValueError: b"
+
+
+def test_failures_after_successes_are_told_apart(store: Store) -> None:
+    space_ = space(concurrency=1, trials=12)
+    sweep_id = stored(store, space_)
+    fails = dict.fromkeys(range(3, 12), "ValueError: b")
+    assert run(store, sweep_id, space_, failing=fails) is SweepState.failed
+    assert store.sweep(sweep_id).error == "4 of 7 trials failed, with ValueError: b"
 
 
 def test_one_failing_trial_fails_the_sweep_of_one(store: Store) -> None:
     space_ = space(trials=1)
     sweep_id = stored(store, space_)
     assert run(store, sweep_id, space_, failing=True) is SweepState.failed
+    assert store.sweep(sweep_id).error == "the only trial failed: no"
 
 
 def test_arrival_order_ends_every_trial_once_with_the_same_curves(store: Store) -> None:
