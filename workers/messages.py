@@ -19,6 +19,7 @@ class WorkerSetup:
     execution: str = "stacked"  # stacked | solo; decided once per sweep and stored with it
     device: str = "cpu"  # cpu | cuda
     threads: int = 1  # of this worker
+    precision: str = "float32"  # float32 | tf32 | bf16
     width: int = 64  # most rows a population trains at once
 
 

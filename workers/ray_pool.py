@@ -11,6 +11,7 @@ from typing import Any
 
 from workers.messages import Orders, Report, WorkerSetup
 from workers.pool import PoolUnavailable, WorkerLost
+from workers.repeatable import REPEATABLE, ask_for_repeatable_products
 
 _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # keep CUDA_VISIBLE_DEVICES as it is for CPU workers
@@ -87,9 +88,10 @@ class RayPool:
         handler = signal.getsignal(signal.SIGTERM)
         try:
             if address is None:
+                ask_for_repeatable_products(os.environ)  # its processes inherit this one's environment
                 self._ray.init(num_cpus=max(1, workers * setup.threads), include_dashboard=False, **common)
             else:
-                self._ray.init(address=address, **common)
+                self._ray.init(address=address, runtime_env={"env_vars": dict(REPEATABLE)}, **common)
         except (ConnectionError, OSError, RuntimeError, TimeoutError, ValueError) as error:
             where = "a local Ray runtime" if address is None else f"the Ray cluster at {address}"
             sentence = " ".join(str(error).split())[:300]

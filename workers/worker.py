@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Sequence
 from functools import lru_cache
@@ -12,11 +13,14 @@ import torch
 
 from workers.messages import Admission, Failed, Orders, Outcome, Report, TaskArguments, WorkerSetup
 from workers.population import Population
+from workers.recipe import Recipe, numeric_settings
+from workers.repeatable import ask_for_repeatable_products
 from workers.solo import SoloTrials
-from workers.tasks.registry import make_task
+from workers.tasks.registry import make_task, task_class
 from workers.tasks.task import Data
 
 MOST_IDLE_GROUPS = 8
+DATA_SHARE = 0.5  # most of a device's free memory that data may take; the rest is for training
 
 
 class _Bench(Protocol):
@@ -32,16 +36,19 @@ class _Bench(Protocol):
     def advance(self, numbers: Sequence[int]) -> Sequence[Outcome]: ...
 
 
-_Group = tuple[TaskArguments, int, str]
-"""Trials that can share a population: equal task arguments, batch size and optimizer class."""
+_Group = tuple[TaskArguments, int, str, bool]
+"""What trials of one population share: task arguments, batch size, optimizer class, parameter groups."""
 
 
 class Worker:
     """Trials of one worker, grouped into populations."""
 
     def __init__(self, setup: WorkerSetup) -> None:
-        """Take the setup's thread count for this process."""
+        """Take the setup's thread count, and on a GPU deterministic algorithms, for this process."""
+        ask_for_repeatable_products(os.environ)
         torch.set_num_threads(setup.threads)
+        if setup.device == "cuda":
+            torch.use_deterministic_algorithms(True, warn_only=True)
         self._setup = setup
         self._benches: dict[_Group, list[_Bench]] = {}
 
@@ -54,6 +61,17 @@ class Worker:
         began = perf_counter()
         for number in orders.release:
             self._release(number)
+        with numeric_settings(self._setup.precision):
+            outcomes = self._train(orders)
+        self._drop_empty_benches()
+        return Report(
+            lane=orders.lane,
+            round=orders.round,
+            outcomes=tuple(outcomes),
+            training_seconds=perf_counter() - began,
+        )
+
+    def _train(self, orders: Orders) -> list[Outcome]:
         outcomes: list[Outcome] = []
         for trial in orders.admit:
             try:
@@ -69,13 +87,7 @@ class Worker:
                 for number in held:
                     if bench.holds(number):
                         bench.release(number)
-        self._drop_empty_benches()
-        return Report(
-            lane=orders.lane,
-            round=orders.round,
-            outcomes=tuple(outcomes),
-            training_seconds=perf_counter() - began,
-        )
+        return outcomes
 
     def _release(self, number: int) -> None:
         """A trial that ended here on its own may be released again by a decision that was under way."""
@@ -95,7 +107,12 @@ class Worker:
 
     def _bench_for(self, trial: Admission) -> _Bench:
         setting = trial.setting
-        group = (tuple(sorted(setting.task_arguments.items())), setting.batch_size, setting.optimizer)
+        group: _Group = (
+            tuple(sorted(setting.task_arguments.items())),
+            setting.batch_size,
+            setting.optimizer,
+            setting.two_groups,
+        )
         benches = self._benches.setdefault(group, [])
         for bench in benches:
             if bench.free_slots:
@@ -105,28 +122,38 @@ class Worker:
 
     def _new_bench(self, trial: Admission) -> _Bench:
         setup, setting = self._setup, trial.setting
-        arguments = tuple(sorted(setting.task_arguments.items()))
-        task = make_task(setup.task, arguments)
-        data = _data_on_device(setup.task, arguments, setup.device)
+        recipe = self._recipe(tuple(sorted(setting.task_arguments.items())))
         if setup.execution == "solo":
-            return SoloTrials(
-                task_name=setup.task, task=task, data=data, epochs=setup.epochs, metric=setup.metric
-            )
+            return SoloTrials(recipe)
         return Population(
-            task_name=setup.task,
-            task=task,
-            data=data,
+            recipe,
             optimizer=setting.optimizer,
             batch_size=setting.batch_size,
+            width=setup.width,
+            two_groups=setting.two_groups,
+        )
+
+    def _recipe(self, arguments: TaskArguments) -> Recipe:
+        setup, known = self._setup, task_class(self._setup.task)
+        return Recipe(
+            task=make_task(setup.task, arguments),
+            data=_placed_data(setup.task, arguments, setup.device),
             epochs=setup.epochs,
             metric=setup.metric,
-            width=setup.width,
+            device=torch.device(setup.device),
+            precision=setup.precision,
+            functions=known.functions,
+            optimizers=known.optimizers,
         )
 
 
 @lru_cache(maxsize=16)
-def _data_on_device(task: str, arguments: TaskArguments, device: str) -> Data:
-    return make_task(task, arguments).data().to(torch.device(device))
+def _placed_data(task: str, arguments: TaskArguments, device: str) -> Data:
+    """The task's data on ``device`` where they leave room for training there, else in the host's memory."""
+    data = make_task(task, arguments).data()
+    if device == "cuda" and data.bytes > DATA_SHARE * torch.cuda.mem_get_info()[0]:
+        return data
+    return data.to(torch.device(device))
 
 
 def _failed(number: int, error: Exception) -> Failed:

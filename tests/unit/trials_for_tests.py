@@ -10,6 +10,7 @@ import torch
 from search_spaces.settings import Schedule, Setting
 from workers.messages import Admission, Diverged, Measured
 from workers.population import Population
+from workers.recipe import Recipe
 from workers.solo import SoloTrial
 from workers.tasks.registry import make_task
 
@@ -22,6 +23,9 @@ def admission(
     schedule: Schedule | None = None,
     warmup_epochs: int = 0,
     batch_size: int = 32,
+    clip_grad_norm: float | None = None,
+    two_groups: bool = False,
+    bias_lr: float | None = None,
     **arguments: Any,
 ) -> Admission:
     return Admission(
@@ -33,8 +37,18 @@ def admission(
             schedule=schedule or Schedule(),
             warmup_epochs=warmup_epochs,
             batch_size=batch_size,
+            clip_grad_norm=clip_grad_norm,
+            two_groups=two_groups,
+            bias_lr=bias_lr,
         ),
     )
+
+
+def recipe(
+    *, task: str = "digits-mlp", epochs: int = 4, dtype: torch.dtype | None = None, **task_arguments: Any
+) -> Recipe:
+    made = _task(task, dtype, task_arguments)
+    return Recipe(task=made, data=made.data(), epochs=epochs, metric="val_loss")
 
 
 def population(
@@ -44,29 +58,23 @@ def population(
     width: int = 8,
     epochs: int = 4,
     batch_size: int = 32,
+    two_groups: bool = False,
     dtype: torch.dtype | None = None,
     **task_arguments: Any,
 ) -> Population:
-    made = _task(task, dtype, task_arguments)
-    return Population(
-        task_name=task,
-        task=made,
-        data=made.data(),
-        optimizer=optimizer,
-        batch_size=batch_size,
-        epochs=epochs,
-        metric="val_loss",
-        width=width,
-    )
+    shared = recipe(task=task, epochs=epochs, dtype=dtype, **task_arguments)
+    return Population(shared, optimizer=optimizer, batch_size=batch_size, width=width, two_groups=two_groups)
 
 
 def solo(
-    trial: Admission, *, task: str = "digits-mlp", epochs: int = 4, dtype: torch.dtype | None = None
+    trial: Admission,
+    *,
+    task: str = "digits-mlp",
+    epochs: int = 4,
+    dtype: torch.dtype | None = None,
+    **task_arguments: Any,
 ) -> SoloTrial:
-    made = _task(task, dtype, {})
-    return SoloTrial(
-        trial=trial, task_name=task, task=made, data=made.data(), epochs=epochs, metric="val_loss"
-    )
+    return SoloTrial(recipe(task=task, epochs=epochs, dtype=dtype, **task_arguments), trial)
 
 
 def curves(trained: Sequence[Measured | Diverged]) -> dict[int, list[Measured | Diverged]]:

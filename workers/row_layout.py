@@ -1,0 +1,93 @@
+"""Row layout: inside a population, every trial's numbers lie together in memory.
+
+Batched convolutions and batch normalisation fold the rows into the channels and leave results whose rows
+are interleaved. A sum over the batch then adds in an order that depends on where a row stands among its
+neighbours: vectorised sums treat the first columns otherwise than the last. So what goes in and out of
+those functions is put back, rows first, in both directions.
+"""
+
+# ruff: noqa: ARG004 - PyTorch passes its context to every method of a Function
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+_INTERLEAVING = frozenset(
+    {
+        functional.batch_norm,
+        torch.batch_norm,
+        functional.conv1d,
+        functional.conv2d,
+        functional.conv3d,
+        functional.conv_transpose1d,
+        functional.conv_transpose2d,
+        functional.conv_transpose3d,
+    }
+)
+
+
+class RowLayout(TorchFunctionMode):
+    """While this is entered under vmap, functions that interleave rows have rows first in and out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0  # of functions that interleave rows
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Put the first argument and the result of such a function in order."""
+        if func not in _INTERLEAVING:
+            return func(*args, **(kwargs or {}))
+        self.calls += 1
+        given = dict(kwargs or {})
+        if args:
+            args = (rows_first(args[0]), *args[1:])
+        else:
+            given["input"] = rows_first(given["input"])
+        return rows_first(func(*args, **given))
+
+
+def rows_first(tensor: Tensor) -> Tensor:
+    """``tensor`` itself; under vmap, each row of it and of its gradient in one piece of memory."""
+    found: Tensor = _RowsFirst.apply(tensor)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _RowsFirst(Function):
+    """Nothing outside vmap."""
+
+    @staticmethod
+    def forward(tensor: Tensor) -> Tensor:
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int], tensor: Tensor) -> tuple[Tensor, int]:
+        return _Contiguous.apply(tensor.movedim(in_dims[0], 0)), 0  # type: ignore[no-untyped-call]
+
+
+class _Contiguous(Function):
+    """A contiguous copy where needed, of the tensor on the way in and of its gradient on the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        return tensor.contiguous()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient.contiguous()

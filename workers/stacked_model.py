@@ -1,0 +1,168 @@
+"""A model's parameters and buffers as rows of stacked tensors, and what the task says of each row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from workers.anatomy import Anatomy, tensors_of
+from workers.keyed_randomness import KeyedRandomness
+from workers.randomness import initial_model
+from workers.recipe import Recipe
+from workers.row_layout import RowLayout
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Some rows of a model, or all of them."""
+
+    weights: Tensor  # (rows, parameters)
+    buffers: dict[str, Tensor]  # (rows, *shape) by name
+
+    def picked(self, slots: Tensor) -> Rows:
+        """Copies of the rows in ``slots``."""
+        return Rows(self.weights[slots], {name: buffer[slots] for name, buffer in self.buffers.items()})
+
+    def put(self, slots: Tensor, rows: Rows) -> None:
+        """Overwrite the rows in ``slots`` with the first of ``rows``."""
+        self.weights[slots] = rows.weights[: len(slots)]
+        for name, buffer in self.buffers.items():
+            buffer[slots] = rows.buffers[name][: len(slots)]
+
+
+@contextmanager
+def plain_formulas() -> Iterator[None]:
+    """Attention by the formula's own operations: fused kernels take batched rows one by one."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+
+
+class StackedModel:
+    """Losses and metrics of many trials of one task at once. Rows never meet."""
+
+    def __init__(self, recipe: Recipe, anatomy: Anatomy, slots: int) -> None:
+        """``slots`` rows, all zero."""
+        self._recipe = recipe
+        self._anatomy = anatomy
+        self._skeleton = initial_model(recipe.task, 0).to(recipe.device)
+        own = dict(tensors_of(self._skeleton))
+        first = own[next(iter(anatomy.trained))]
+        self.needs_keys = anatomy.draws_masks or recipe.augments
+        self.rows = Rows(
+            torch.zeros(slots, anatomy.size, dtype=first.dtype, device=recipe.device),
+            {
+                name: torch.zeros(slots, *own[name].shape, dtype=own[name].dtype, device=recipe.device)
+                for name in anatomy.stacked
+            },
+        )
+        keyed = 0 if self.needs_keys else None
+        self._losses: Callable[..., Tensor] = vmap(self._loss_of_row, in_dims=(0, 0, 0, 0, keyed))
+        self._metrics: Callable[..., dict[str, Tensor]] = vmap(self._metrics_of_row)
+
+    def start(self, slot: int, seed: int) -> None:
+        """Put the initial weights and buffers of a trial with ``seed`` into ``slot``."""
+        tensors = dict(tensors_of(initial_model(self._recipe.task, seed)))
+        flat = torch.cat([tensors[name].reshape(-1) for name in self._anatomy.trained])
+        self.rows.weights[slot] = flat.to(self._recipe.device)
+        for name, buffer in self.rows.buffers.items():
+            buffer[slot] = tensors[name].to(self._recipe.device)
+
+    def clear(self, slot: int) -> None:
+        """Leave nothing of a trial behind in ``slot``."""
+        for tensor in (self.rows.weights, *self.rows.buffers.values()):
+            tensor[slot] = 0
+
+    def views(self, flat: Tensor) -> dict[str, Tensor]:
+        """Views of a (rows, parameters) buffer by parameter name: (rows, *shape) each."""
+        shapes = self._anatomy.trained
+        parts = torch.split(flat.detach(), [shape.numel() for shape in shapes.values()], dim=1)
+        return {
+            name: part.view(len(flat), *shape)
+            for (name, shape), part in zip(shapes.items(), parts, strict=True)
+        }
+
+    def begin_training(self) -> None:
+        """Modules that behave differently in training do so from now on."""
+        self._skeleton.train()
+
+    def losses(
+        self,
+        parameters: Mapping[str, Tensor],
+        buffers: Mapping[str, Tensor],
+        inputs: Tensor,
+        targets: Tensor,
+        keys: Tensor | None,
+    ) -> Tensor:
+        """Each row's mean loss over its own batch, (rows,). ``keys`` (rows,): of this update.
+
+        Buffers that the model changes in training are changed in place.
+        """
+        with self._recipe.autocast():
+            found = self._losses(dict(parameters), dict(buffers), inputs, targets, keys)
+        return found.to(self.rows.weights.dtype)
+
+    @torch.no_grad()
+    def evaluate(self, rows: Rows) -> dict[str, list[float]]:
+        """Means over the validation examples, (rows,) by metric name."""
+        self._skeleton.eval()
+        parameters, count = self.views(rows.weights), len(rows.weights)
+        sums: dict[str, Tensor] = {}
+        for inputs, targets, share in self._recipe.validation_parts():
+            # Expanded rather than shared: a product with one shared operand is folded over the rows.
+            with self._recipe.autocast():
+                found = self._metrics(
+                    parameters,
+                    rows.buffers,
+                    inputs.expand(count, *inputs.shape),
+                    targets.expand(count, *targets.shape),
+                )
+            for name, value in found.items():
+                part = value.to(torch.float64) * share
+                sums[name] = sums[name] + part if name in sums else part
+        return {name: value.tolist() for name, value in sums.items()}
+
+    def state_of(self, slot: int) -> dict[str, Tensor]:
+        """A copy of the parameters and stacked buffers in ``slot`` by name."""
+        row = self.views(self.rows.weights[slot : slot + 1])
+        return {
+            **{name: view[0].clone() for name, view in row.items()},
+            **{name: buffer[slot].clone() for name, buffer in self.rows.buffers.items()},
+        }
+
+    def _loss_of_row(
+        self,
+        parameters: dict[str, Tensor],
+        buffers: dict[str, Tensor],
+        inputs: Tensor,
+        targets: Tensor,
+        key: Tensor | None,
+    ) -> Tensor:
+        masks: AbstractContextManager[object] = nullcontext()
+        if key is not None:
+            inputs = self._recipe.augmented(inputs, key)
+            masks = KeyedRandomness(key) if self._anatomy.draws_masks else masks
+        with masks:
+            return self._recipe.task.loss(self._outputs(parameters, buffers, inputs), targets)
+
+    def _metrics_of_row(
+        self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor, targets: Tensor
+    ) -> dict[str, Tensor]:
+        outputs = self._outputs(parameters, buffers, inputs)
+        return dict(self._recipe.task.metrics(outputs, targets))
+
+    def _outputs(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor) -> Any:
+        layout = RowLayout() if self._anatomy.interleaves_rows else nullcontext()
+        with layout:
+            return functional_call(self._skeleton, {**parameters, **buffers}, (inputs,))
