@@ -18,7 +18,7 @@ from sweeps.launching import execution_of
 from workers.messages import Admission, Failed, Orders, WorkerSetup
 from workers.optimization import Horizon
 from workers.schedule_table import schedule_path
-from workers.tasks.registry import make_task, task_class
+from workers.tasks.registry import task_class, training_size
 from workers.worker import Worker
 
 CALIBRATION_WIDTH = 16
@@ -75,13 +75,14 @@ def _middles(space: SearchSpace) -> Iterator[tuple[str, Setting]]:
 
 def _rates(space: SearchSpace, setting: Setting) -> list[float]:
     """The learning rate of every update, as far as it is known before training."""
-    task = make_task(space.task, tuple(sorted(setting.task_arguments.items())))
+    size = training_size(space.task, tuple(sorted(setting.task_arguments.items())))
     horizon = Horizon(
         epochs=space.epochs,
-        updates_per_epoch=task.data().updates_per_epoch(setting.batch_size),
+        updates_per_epoch=size.updates_per_epoch(setting.batch_size),
         warmup_epochs=setting.warmup_epochs,
     )
-    path = schedule_path(setting, horizon, task_class(space.task).functions)
+    task = task_class(space.task)
+    path = schedule_path(setting, horizon, task.functions, task.optimizers)
     return [rate for epoch in range(1, space.epochs + 1) for rate in path.rates(epoch)[0].tolist()]
 
 

@@ -32,14 +32,27 @@ def print_summary(
         line = how_it_mattered(sweep, trials, name, label)
         if line:
             console.print(line, highlight=False, soft_wrap=True)
+    if sweep.error:
+        console.print(sweep.error, highlight=False, markup=False, soft_wrap=True)
     failures = [trial for trial in trials if trial.state is TrialState.failed and trial.detail]
     if failures and failures[0].detail is not None:
         console.print(
             f"first failure, trial {failures[0].number}: {failures[0].detail['message']}",
             highlight=False,
             markup=False,
+            soft_wrap=True,
         )
+        for line in own_lines(failures[0].detail.get("traceback", ""), sweep.task):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print(f"next: {' | '.join(next_commands(sweep))}", highlight=False, soft_wrap=True, markup=False)
+
+
+def own_lines(traceback: str, task: str) -> list[str]:
+    """The lines of a traceback from the first one in the task's own file on; none for a registered task."""
+    path = task.rpartition(":")[0]
+    lines = traceback.splitlines()
+    first = next((index for index, line in enumerate(lines) if path and f'File "{path}"' in line), len(lines))
+    return lines[first:-1]  # the last one is the message
 
 
 def best_table(sweep: SweepRow, best: Sequence[TrialRow]) -> Table:

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from sweeps.errors import RavineError, StoreUnavailable
 from sweeps.home import Home, resolve_home
+from workers.repeatable import ask_for_repeatable_products
 
 if TYPE_CHECKING:
     from sweeps.store import Store
@@ -131,17 +132,18 @@ def launch(
 ) -> None:
     """Train a new sweep from FILE. E.g. ravine launch search_spaces/library/momentum.yaml --trials 64."""
     from search_spaces.files import Overrides
-    from sweeps.launching import check_cluster, create_sweep, read_sweep_file
+    from sweeps.launching import check_cluster
+    from sweeps.sweep_files import create_sweep, read_sweep_file
 
     check_cluster(ray)
     places = _home(home, database, tracking)
     overrides = Overrides(trials=trials, epochs=epochs, seed=seed)
-    text, loaded = read_sweep_file(file, overrides)
-    for note in loaded.notes:
+    read = read_sweep_file(file, overrides)
+    for note in read.loaded.notes:
         people.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     with _store(places, read_only=False) as store:
-        sweep_id = create_sweep(store, text, file.stem, overrides, loaded.space)
-        _run(store, places, sweep_id, loaded.space, workers=workers, ray=ray, json=json)
+        sweep_id = create_sweep(store, read)
+        _run(store, places, sweep_id, read.loaded.space, workers=workers, ray=ray, json=json)
 
 
 @app.command()
@@ -156,8 +158,9 @@ def resume(
     json: JsonOption = False,
 ) -> None:
     """Go on with an interrupted SWEEP; of a finished one, publish what is missing. E.g. ravine resume 3."""
-    from sweeps.launching import check_cluster, stored_space
+    from sweeps.launching import check_cluster
     from sweeps.records import SweepState
+    from sweeps.sweep_files import stored_space
 
     places = _home(home, database, tracking)
     _find(places, sweep)
@@ -208,6 +211,8 @@ def _run(
             )
         except (LeaseLost, PoolUnavailable, ReplayMismatch) as error:
             view.said(f"ravine: {error}")
+            state = SweepState.waiting
+        except KeyboardInterrupt:  # a second Ctrl-C, or a task's own code
             state = SweepState.waiting
         except StoreUnavailable as error:
             publisher.kill()
@@ -354,9 +359,9 @@ def check(
     """Check FILE without training: what it would cost, and a picture of its schedules."""
     from dashboards.preview import print_preview
     from search_spaces.files import Overrides
-    from sweeps.launching import read_sweep_file
+    from sweeps.sweep_files import read_sweep_file
 
-    _, loaded = read_sweep_file(file, Overrides(trials=trials, epochs=epochs, seed=seed))
+    loaded = read_sweep_file(file, Overrides(trials=trials, epochs=epochs, seed=seed)).loaded
     for note in loaded.notes:
         people.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     print_preview(_data_console(), loaded.space)
@@ -461,4 +466,5 @@ def _print_data(renderable: Any) -> None:
 
 def main() -> None:
     """Entry point of the ``ravine`` command."""
+    ask_for_repeatable_products(os.environ)
     app()

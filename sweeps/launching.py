@@ -1,38 +1,28 @@
-"""Launching: from a sweep file to a stored sweep, and from a stored sweep to a run of it."""
+"""Launching: from a stored sweep to a run of it."""
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 from time import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from search_spaces.errors import Problem, SpaceErrors
-from search_spaces.files import LoadedSpace, Overrides, load_space
-from search_spaces.nodes import LARGEST_TEXT
 from search_spaces.space import SearchSpace
-from sweeps.errors import RavineError
 from sweeps.processes import current_owner
-from sweeps.pruning import make_pruner
-from sweeps.records import NewSweep, SweepRow, SweepState
+from sweeps.records import SweepRow, SweepState
 from sweeps.runner import run_sweep
 from sweeps.session import Observer, SweepRun
 from sweeps.store import Store
+from sweeps.sweep_files import BadInput, task_file_problem
 from workers.messages import WorkerSetup
-from workers.pool import Pool
+from workers.pool import Pool, PoolUnavailable
 
 CLUSTER_ANSWER_SECONDS = 5.0
 MAXIMUM_WIDTH = 128
 ROWS_WORTH_A_WORKER = 4
-LONGEST_READ = 64 * LARGEST_TEXT  # enough to say how long a file is that is too long
-
-
-class BadInput(RavineError):
-    """Something typed or configured wrongly; nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,89 +32,6 @@ class Resources:
     workers: int
     threads: int  # of each worker
     ray: str  # local | none | an address
-
-
-def read_sweep_file(path: Path, overrides: Overrides) -> tuple[str, LoadedSpace]:
-    """The file's text and its checked search space. Raises BadInput and SpaceErrors, all problems at once."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(LONGEST_READ)
-        text = content.decode("utf-8")
-    except FileNotFoundError as error:
-        raise BadInput(f"There is no file {path}. Ready-made ones are in search_spaces/library/.") from error
-    except UnicodeDecodeError as error:
-        raise BadInput(
-            f"{path} is not UTF-8 text (byte {error.start}): a sweep file is YAML or JSON."
-        ) from error
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror}.") from error
-    return text, checked_space(text, path.name, path.stem, overrides)
-
-
-def checked_space(text: str, source: str, stem: str, overrides: Overrides) -> LoadedSpace:
-    """A sweep file's text as a search space that PyTorch has rehearsed. Raises SpaceErrors."""
-    from workers.rehearsal import rehearse
-    from workers.torch_catalogue import torch_catalogue
-
-    loaded = load_space(text, source=source, stem=stem, catalogue=torch_catalogue(), overrides=overrides)
-    problems = [
-        Problem(
-            line=loaded.line_of(refusal.label, refusal.argument),
-            field=refusal.label if refusal.argument is None else f"{refusal.label}.{refusal.argument}",
-            got=f"{refusal.got} is refused: {refusal.reason}",
-            wanted="what can be trained",
-        )
-        for refusal in rehearse(loaded.space)
-    ]
-    try:
-        make_pruner(loaded.space.pruner, loaded.space.epochs)
-    except ValueError as error:
-        problems.append(
-            Problem(
-                line=loaded.line_of("pruner", None),
-                field="pruner",
-                got=f"{dict(loaded.space.pruner.arguments)} is refused: {error}",
-                wanted="Optuna's own arguments",
-            )
-        )
-    if problems:
-        raise SpaceErrors(source, tuple(problems))
-    return loaded
-
-
-def create_sweep(store: Store, text: str, stem: str, overrides: Overrides, space: SearchSpace) -> int:
-    """Store a new sweep, waiting to be run; returns its id."""
-    from workers.tasks.registry import task_class
-
-    spec: Mapping[str, Any] = {
-        "source": text,
-        "stem": stem,
-        "overrides": asdict(overrides),
-        "sampler": space.sampler,
-        "pruner": space.pruner.name,
-        "concurrency": space.concurrency,
-        "metrics": list(task_class(space.task).metrics),
-    }
-    return store.create_sweep(
-        NewSweep(
-            name=space.name,
-            task=space.task,
-            metric=space.metric.name,
-            goal=space.metric.goal,
-            seed=space.seed,
-            epochs=space.epochs,
-            trials=space.trials,
-            spec=spec,
-            columns=space.columns(),
-        )
-    )
-
-
-def stored_space(sweep: SweepRow) -> SearchSpace:
-    """The search space of a stored sweep, read from its file's text again."""
-    spec = sweep.spec
-    loaded = checked_space(spec["source"], f"sweep {sweep.id}", spec["stem"], Overrides(**spec["overrides"]))
-    return loaded.space
 
 
 def share_out(space: SearchSpace, *, workers: int | None, ray: str, cores: int, devices: int) -> Resources:
@@ -175,7 +82,7 @@ def run_stored_sweep(
     """Run a stored sweep from wherever it stands. Raises what :func:`sweeps.runner.run_sweep` raises."""
     import torch
 
-    from workers.torch_catalogue import torch_catalogue
+    from workers.torch_catalogue import catalogue_for
 
     plan = sweep.plan or _execution_plan(space)
     resources = share_out(
@@ -198,13 +105,20 @@ def run_stored_sweep(
         store=store,
         sweep_id=sweep.id,
         space=space,
-        catalogue=torch_catalogue(),
+        catalogue=catalogue_for(space.task),
         plan={**plan, "threads": resources.threads, "workers": resources.workers, "width": setup.width},
         observer=observer,
         interrupted=interrupted,
         now=time,
     )
-    return run_sweep(run, current_owner(), lambda: start_pool(setup, resources))
+
+    def start() -> Pool:
+        problem = task_file_problem(sweep.spec)
+        if problem is not None:
+            raise PoolUnavailable(f"{problem}; put it back as it was, and resume")
+        return start_pool(setup, resources)
+
+    return run_sweep(run, current_owner(), start)
 
 
 def start_pool(setup: WorkerSetup, resources: Resources) -> Pool:
@@ -236,9 +150,9 @@ def _execution_plan(space: SearchSpace) -> dict[str, Any]:
 
 def execution_of(space: SearchSpace) -> str:
     """How the space's trials train: as the file says, else stacked where every optimizer of it can be."""
-    from workers.torch_catalogue import torch_catalogue
+    from workers.torch_catalogue import catalogue_for
 
-    optimizers = torch_catalogue().optimizers
+    optimizers = catalogue_for(space.task).optimizers
     if space.execution != "auto":
         return space.execution
     return "stacked" if all(optimizers[used.name].stacked for used in space.optimizers) else "solo"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Sequence
-from functools import lru_cache
 from time import perf_counter
 from typing import Protocol
 
@@ -16,10 +15,13 @@ from workers.population import Population
 from workers.recipe import Recipe, numeric_settings
 from workers.repeatable import ask_for_repeatable_products
 from workers.solo import SoloTrials
-from workers.tasks.registry import make_task, task_class
+from workers.tasks.registry import make_task, task_class, task_data
+from workers.tasks.shared_data import on_device
 from workers.tasks.task import Data
+from workers.tasks.user_errors import named
 
 MOST_IDLE_GROUPS = 8
+_CAUGHT = (Exception, SystemExit)  # what a task's own code may raise; it comes back as data
 DATA_SHARE = 0.5  # most of a device's free memory that data may take; the rest is for training
 
 
@@ -76,17 +78,13 @@ class Worker:
         for trial in orders.admit:
             try:
                 self._bench_for(trial).admit(trial)
-            except Exception as error:  # noqa: BLE001 - a task's own code; comes back as data
+            except _CAUGHT as error:
                 outcomes.append(_failed(trial.number, error))
         for bench in [bench for benches in self._benches.values() for bench in benches]:
             held = [number for number in orders.advance if bench.holds(number)]
-            try:
-                outcomes.extend(bench.advance(held))
-            except Exception as error:  # noqa: BLE001 - a task's own code; comes back as data
-                outcomes.extend(_failed(number, error) for number in held)
-                for number in held:
-                    if bench.holds(number):
-                        bench.release(number)
+            # Trials that train alone also fail alone.
+            for together in [[number] for number in held] if isinstance(bench, SoloTrials) else [held]:
+                outcomes.extend(_advanced(bench, together))
         return outcomes
 
     def _release(self, number: int) -> None:
@@ -147,20 +145,30 @@ class Worker:
         )
 
 
-@lru_cache(maxsize=16)
 def _placed_data(task: str, arguments: TaskArguments, device: str) -> Data:
     """The task's data on ``device`` where they leave room for training there, else in the host's memory."""
-    data = make_task(task, arguments).data()
+    data = task_data(task, arguments)
     if device == "cuda" and data.bytes > DATA_SHARE * torch.cuda.mem_get_info()[0]:
         return data
-    return data.to(torch.device(device))
+    return on_device(data, device)
 
 
-def _failed(number: int, error: Exception) -> Failed:
+def _advanced(bench: _Bench, numbers: Sequence[int]) -> Sequence[Outcome]:
+    """One epoch of trials that train together; what their task raises fails them all."""
+    try:
+        return bench.advance(numbers)
+    except _CAUGHT as error:
+        for number in numbers:
+            if bench.holds(number):
+                bench.release(number)
+        return [_failed(number, error) for number in numbers]
+
+
+def _failed(number: int, error: BaseException) -> Failed:
     cause = "oom_gpu" if isinstance(error, torch.cuda.OutOfMemoryError) else "user_error"
     return Failed(
         number=number,
         cause=cause,
-        message=f"{type(error).__name__}: {error}",
+        message=named(error),
         traceback="".join(traceback.format_exception(error)),
     )

@@ -73,7 +73,7 @@ def task_file(path: str) -> TaskFile:
     if spec is None:
         raise AssertionError(f"no module specification for {path}")
     module = importlib.util.module_from_spec(spec)
-    before = set(sys.modules)
+    before = dict(sys.modules)
     sys.modules[name] = module  # dataclasses and annotations look their module up while it runs
     try:
         with _importable(folder):
@@ -134,11 +134,16 @@ def _importable(folder: str) -> Iterator[None]:
             sys.path.append(folder)
 
 
-def _siblings(folder: str, before: set[str]) -> Iterator[str]:
+def _siblings(folder: str, before: Mapping[str, ModuleType]) -> Iterator[str]:
     """Files in ``folder`` whose modules have been imported since ``before``."""
-    for name in sorted(set(sys.modules) - before):
-        file = getattr(sys.modules[name], "__file__", None)
-        if file is None or not file.endswith(".py") or name.startswith("ravine_task_"):
+    for name, module in sorted(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if (
+            module is before.get(name)
+            or file is None
+            or not file.endswith(".py")
+            or name.startswith("ravine_task_")
+        ):
             continue
         path = Path(file).absolute()
         if path.is_relative_to(folder) and not set(_INSTALLED) & set(path.parts):

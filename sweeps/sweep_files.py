@@ -1,0 +1,181 @@
+"""Sweep files: from a file, or the text of a stored sweep, to a checked search space; and into the store."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from search_spaces.errors import Problem, SpaceErrors
+from search_spaces.files import LoadedSpace, Overrides, load_space
+from search_spaces.nodes import LARGEST_TEXT
+from search_spaces.space import SearchSpace
+from search_spaces.task_code import TaskCode, names_a_file
+from sweeps.errors import RavineError
+from sweeps.pruning import make_pruner
+from sweeps.records import NewSweep, SweepRow
+from sweeps.store import Store
+
+LONGEST_READ = 64 * LARGEST_TEXT  # enough to say how long a file is that is too long
+
+
+class BadInput(RavineError):
+    """Something typed or configured wrongly; nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepFile:
+    """A sweep file that has been read and checked."""
+
+    text: str
+    stem: str
+    overrides: Overrides
+    loaded: LoadedSpace
+    paths: Mapping[str, str]  # absolute, of the files that it names, by how it writes them
+    task_file: Mapping[str, str] | None  # SHA-256 by path, where the task is a user's file
+
+
+def read_sweep_file(path: Path, overrides: Overrides) -> SweepFile:
+    """A sweep file and its checked search space. Raises BadInput and SpaceErrors, all problems at once.
+
+    For the command line only: the file may name a task by a file of Python, which is then run.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(LONGEST_READ)
+        text = content.decode("utf-8")
+    except FileNotFoundError as error:
+        raise BadInput(f"There is no file {path}. Ready-made ones are in search_spaces/library/.") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(
+            f"{path} is not UTF-8 text (byte {error.start}): a sweep file is YAML or JSON."
+        ) from error
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}.") from error
+    from workers.local_code import LocalCode
+
+    code = LocalCode({"the sweep file's folder": path.absolute().parent, "the working directory": Path.cwd()})
+    loaded = checked_space(text, path.name, path.stem, overrides, code)
+    task = loaded.space.task
+    return SweepFile(
+        text=text,
+        stem=path.stem,
+        overrides=overrides,
+        loaded=loaded,
+        paths=code.paths,
+        task_file=code.digests(task) if names_a_file(task) else None,
+    )
+
+
+def checked_space(
+    text: str, source: str, stem: str, overrides: Overrides, code: TaskCode | None
+) -> LoadedSpace:
+    """A sweep file's text as a search space that PyTorch has rehearsed. Raises SpaceErrors.
+
+    ``code`` None: the text may have come from anywhere, and may name registered tasks only. What a task's
+    own code prints meanwhile goes to stderr: stdout carries data.
+    """
+    with redirect_stdout(sys.stderr):
+        return _checked_space(text, source, stem, overrides, code)
+
+
+def _checked_space(
+    text: str, source: str, stem: str, overrides: Overrides, code: TaskCode | None
+) -> LoadedSpace:
+    from workers.rehearsal import rehearse
+    from workers.torch_catalogue import torch_catalogue
+
+    loaded = load_space(
+        text, source=source, stem=stem, catalogue=torch_catalogue(), overrides=overrides, code=code
+    )
+    problems = [
+        Problem(
+            line=loaded.line_of(refusal.label, refusal.argument),
+            field=refusal.label if refusal.argument is None else f"{refusal.label}.{refusal.argument}",
+            got=f"{refusal.got} is refused: {refusal.reason}",
+            wanted="what can be trained",
+        )
+        for refusal in rehearse(loaded.space)
+    ]
+    try:
+        make_pruner(loaded.space.pruner, loaded.space.epochs)
+    except ValueError as error:
+        problems.append(
+            Problem(
+                line=loaded.line_of("pruner", None),
+                field="pruner",
+                got=f"{dict(loaded.space.pruner.arguments)} is refused: {error}",
+                wanted="Optuna's own arguments",
+            )
+        )
+    if problems:
+        raise SpaceErrors(source, tuple(problems))
+    return loaded
+
+
+def create_sweep(store: Store, file: SweepFile) -> int:
+    """Store a new sweep, waiting to be run; returns its id."""
+    space = file.loaded.space
+    spec: dict[str, Any] = {
+        "source": file.text,
+        "stem": file.stem,
+        "overrides": asdict(file.overrides),
+        "sampler": space.sampler,
+        "pruner": space.pruner.name,
+        "concurrency": space.concurrency,
+        "metrics": list(file.loaded.metrics),
+    }
+    if file.paths:
+        spec["paths"] = dict(file.paths)
+    if file.task_file is not None:
+        spec["task_file"] = dict(file.task_file)
+    return store.create_sweep(
+        NewSweep(
+            name=space.name,
+            task=space.task,
+            metric=space.metric.name,
+            goal=space.metric.goal,
+            seed=space.seed,
+            epochs=space.epochs,
+            trials=space.trials,
+            spec=spec,
+            columns=space.columns(),
+        )
+    )
+
+
+def stored_space(sweep: SweepRow) -> SearchSpace:
+    """The search space of a stored sweep, read from its file's text again.
+
+    Only a sweep that the command line launched may run a task file, the one that it was launched with.
+    Raises BadInput where that has changed, and SpaceErrors.
+    """
+    from workers.local_code import LocalCode
+
+    spec = sweep.spec
+    problem = task_file_problem(spec)
+    if problem is not None:
+        raise BadInput(
+            f"{problem}, so the curves of sweep {sweep.id} could not be compared with those to come. "
+            "Put it back as it was to resume, or launch a new sweep with it as it is."
+        )
+    code = LocalCode({}, known=spec["paths"]) if "paths" in spec else None
+    overrides = Overrides(**spec["overrides"])
+    return checked_space(spec["source"], f"sweep {sweep.id}", spec["stem"], overrides, code).space
+
+
+def task_file_problem(spec: Mapping[str, Any]) -> str | None:
+    """What has happened to the task file, or a module that it imports from its folder, since the launch."""
+    from workers.tasks.task_file import digest_of
+
+    for path, digest in spec.get("task_file", {}).items():
+        try:
+            found = digest_of(path)
+        except OSError as error:
+            return f"The task file {path} cannot be read any more ({error.strerror or error})"
+        if found != digest:
+            return f"The task file {path} has changed since the launch"
+    return None
