@@ -79,9 +79,8 @@ def _see_through() -> Image.Image:
 def test_sixteen_bits_of_grey_are_scaled_not_clipped(tmp_path: Path) -> None:
     shades = np.asarray(grey(0))
     eight = folder_of(tmp_path / "8", lambda index: Image.fromarray(np.roll(shades, index)))
-    sixteen = folder_of(
-        tmp_path / "16", lambda index: Image.fromarray(np.roll(shades, index).astype(np.uint16) * 257)
-    )
+    finer = (shades.astype(np.int64) * 257 - 100).clip(0).astype(np.uint16)  # rounds to the same shade
+    sixteen = folder_of(tmp_path / "16", lambda index: Image.fromarray(np.roll(finer, index)))
     one, other = (Images(path, size=8, width=1).data() for path in (eight, sixteen))
     assert torch.equal(one.train_inputs, other.train_inputs)
 
@@ -126,6 +125,16 @@ def test_arrays_may_lie_in_any_order(tmp_path: Path, given: dict[str, np.ndarray
     assert data.train_inputs.shape == (16, 1, 8, 8)
 
 
+def test_colours_may_lie_last_or_second(tmp_path: Path) -> None:
+    colours = RANDOM.integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)
+    last = Images(arrays(tmp_path, images=colours, labels=LABELS), size=8, width=1).data()
+    second = Images(
+        arrays(tmp_path, images=colours.transpose(0, 3, 1, 2), labels=LABELS), size=8, width=1
+    ).data()
+    assert last.train_inputs.shape == (16, 3, 8, 8)
+    assert torch.equal(last.train_inputs, second.train_inputs)
+
+
 @pytest.mark.parametrize(
     "names",
     [
@@ -154,6 +163,8 @@ def test_a_changed_folder_is_read_again(tmp_path: Path) -> None:
     path = folder_of(tmp_path, colour)
     first = Images(path, size=8, width=1).data()
     assert Images(path, size=8, width=2).data() is first
+    grey(0).save(tmp_path / "class 0" / "0.png")
+    assert not torch.equal(Images(path, size=8, width=1).data().train_inputs, first.train_inputs)
     (tmp_path / "class 0").rename(tmp_path / "class 9")
     assert Images(path, size=8, width=1).images.classes == ("class 1", "class 9")
 

@@ -78,3 +78,12 @@ def test_the_networks_are_the_papers(model: str, parameters: int) -> None:
 def test_an_unknown_model_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^model must be cnn, mlp or linear, got gru$"):
         MNIST1D(model="gru")  # type: ignore[arg-type]
+
+
+def test_the_second_hidden_layer_of_the_mlp_is_added_to_the_first() -> None:
+    network = MNIST1D(model="mlp").model()
+    torch.nn.init.zeros_(network.second.weight)  # type: ignore[union-attr, arg-type]
+    torch.nn.init.zeros_(network.second.bias)  # type: ignore[union-attr, arg-type]
+    signals = MNIST1D().data().train_inputs[:4]
+    expected = network.last(network.first(signals.flatten(1)).relu())  # type: ignore[operator]
+    assert torch.equal(network(signals), expected)

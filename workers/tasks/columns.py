@@ -20,7 +20,7 @@ MOST_CATEGORIES = 50  # of one column; the rarest beyond them join the rare ones
 MISSING = "(missing)"
 
 _DAY = 86_400.0
-_CYCLES = (("year", 365.2425), ("week", 7.0), ("day", 1.0))  # in days
+_CYCLES = (365.2425, 7.0, 1.0)  # a year, a week and a day, in days
 _Numbers = NDArray[np.float64]
 
 
@@ -87,18 +87,16 @@ def _numbers(column: pandas.Series) -> Iterator[_Numbers]:
 
 
 def _date_parts(moments: pandas.Series) -> Iterator[_Numbers]:
-    """Days since 1970, and where each moment stands in the year, the week and, if it has a time, the day."""
+    """Days since 1970, and where each moment stands in the year, the week and the day."""
     import pandas
 
     seconds = (moments - pandas.Timestamp(0, tz="UTC")).dt.total_seconds()
     days = seconds.to_numpy(dtype=np.float64, na_value=np.nan) / _DAY
     yield days
-    whole = bool(np.all(np.isnan(days) | (days == np.floor(days))))
-    for cycle, length in _CYCLES:
-        if cycle != "day" or not whole:
-            angle = 2 * np.pi * (days % length) / length
-            yield np.sin(angle)
-            yield np.cos(angle)
+    for length in _CYCLES:
+        angle = 2 * np.pi * (days % length) / length
+        yield np.sin(angle)
+        yield np.cos(angle)
 
 
 def _text(column: pandas.Series) -> NDArray[np.object_]:
