@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
 from time import perf_counter
 
 from rich.console import Console
@@ -34,7 +36,8 @@ def print_preview(console: Console, space: SearchSpace) -> None:
         f"{space.name}: {space.trials} settings x {len(space.seeds)} seeds = {trials} trials, "
         f"at most {epochs} epochs of {space.task}"
     )
-    seconds = _seconds_per_trial_epoch(space)
+    with redirect_stdout(sys.stderr):  # what a task's own code prints is no part of the preview
+        seconds = _seconds_per_trial_epoch(space)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     console.print(
         f"cost without pruning: about {duration(epochs * seconds)} of one core, "

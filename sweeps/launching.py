@@ -128,7 +128,9 @@ def start_pool(setup: WorkerSetup, resources: Resources) -> Pool:
 
         return InProcessPool(setup)
     from workers.ray_pool import RayPool
+    from workers.tasks.registry import forget_tasks
 
+    forget_tasks()  # what reading the sweep file has loaded is of use in the workers' processes only
     address = None if resources.ray == "local" else resources.ray
     return RayPool(setup, resources.workers, address)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
+from contextlib import redirect_stdout
 
 from workers.messages import Orders, Report, WorkerSetup
 from workers.worker import Worker
@@ -30,7 +32,8 @@ class InProcessPool:
         if not self._queue:
             return None
         worker, orders = self._queue.popleft()
-        return worker, self._workers[worker].carry_out(orders)
+        with redirect_stdout(sys.stderr):  # what a task's own code prints: stdout carries data
+            return worker, self._workers[worker].carry_out(orders)
 
     def close(self) -> None:
         """Forget what is queued."""

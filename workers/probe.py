@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from search_spaces.task_code import TaskRefused
 from workers.messages import TaskArguments
@@ -98,7 +99,10 @@ def _train(tried: _Tried, model: nn.Module, inputs: Tensor, targets: Tensor) -> 
     """One update without its step: forward, loss, gradients."""
     model.train()
     outputs, targets = _outputs(tried, model, _augmented(tried, inputs), targets)
-    loss = _loss(tried, outputs, targets)
+    with _OuterShapes(len(inputs)) as shapes:
+        loss = _loss(tried, outputs, targets)
+    if shapes.seen:
+        _refuse_order_blindness(tried, outputs, targets, loss)
     independent = TaskRefused(
         "the loss does not depend on the model's parameters",
         "a loss computed from the outputs, with gradients",
@@ -147,6 +151,37 @@ def _loss(tried: _Tried, outputs: Any, targets: Tensor) -> Tensor:
         "loss(outputs, targets)", tried.path, "outputs and targets that fit", _pair(outputs, targets)
     ):
         return tried.task.loss(outputs, targets)
+
+
+class _OuterShapes(TorchFunctionMode):
+    """Notes whether (batch, 1) and (batch,) are combined into (batch, batch): a slip, or an intention."""
+
+    def __init__(self, batch: int) -> None:
+        super().__init__()
+        self._batch = batch
+        self.seen = False
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and self._batch > 1 and result.shape == (self._batch, self._batch):
+            shapes = {tuple(given.shape) for given in args if isinstance(given, Tensor)}
+            self.seen = self.seen or shapes == {(self._batch, 1), (self._batch,)}
+        return result
+
+
+def _refuse_order_blindness(tried: _Tried, outputs: Any, targets: Tensor, loss: Tensor) -> None:
+    """Refuse a loss to which it is all the same which target belongs to which output."""
+    with torch.no_grad():
+        turned = _loss(tried, outputs, targets.flip(0))
+    if not torch.equal(targets, targets.flip(0)) and torch.allclose(loss, turned, rtol=1e-4, atol=0.0):
+        raise TaskRefused(
+            f"loss(outputs, targets) broadcasts {_pair(outputs, targets)} against each other, so that every "
+            "output is compared with every target",
+            "outputs and targets of one shape",
+            "outputs.squeeze(-1) drops a last dimension of 1",
+        )
 
 
 def _metrics(tried: _Tried, model: nn.Module) -> tuple[str, ...]:

@@ -90,6 +90,11 @@ BAD: dict[str, tuple[str, str]] = {
         with_method("loss", "return nn.functional.mse_loss(outputs[:, :1], targets.float())"),
         "loss(outputs, targets) would broadcast outputs of shape (32, 2), float32 and targets of shape (32,)",
     ),
+    "loss() broadcasts without a warning": (
+        with_method("loss", "return ((outputs[:, :1] - targets.float()) ** 2).mean()"),
+        "loss(outputs, targets) broadcasts outputs of shape (32, 2), float32 and targets of shape (32,) from 0 "
+        "to 1 against each other, so that every output is compared with every target",
+    ),
     "loss() of each example": (
         with_method("loss", "return nn.functional.cross_entropy(outputs, targets, reduction='none')"),
         "loss() returned a tensor of shape (32,), not a scalar; wants the mean over the batch",
@@ -212,6 +217,18 @@ GOOD_ONES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "a loss that is not finite yet": (
         with_method("loss", "return nn.functional.cross_entropy(outputs, targets) * float('inf')"),
+        ("val_loss", "val_accuracy"),
+    ),
+    "pairs compared on purpose": (
+        with_method(
+            "loss",
+            "scores, sides = outputs[:, :1], targets.float()\n"
+            "return ((scores - scores[:, 0]) - (sides[:, None] - sides)).square().mean()",
+        ),
+        ("val_loss", "val_accuracy"),
+    ),
+    "a loss that does not look at the targets": (
+        with_method("loss", "return outputs.square().mean()"),
         ("val_loss", "val_accuracy"),
     ),
     "several outputs": (

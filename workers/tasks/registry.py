@@ -97,6 +97,12 @@ def training_size(reference: str, arguments: TaskArguments) -> TrainingSize:
     return _size(reference, arguments, repr(arguments))
 
 
+def forget_tasks() -> None:
+    """Let go of the tasks and data of this process that nobody uses."""
+    _make.cache_clear()
+    _data.cache_clear()
+
+
 # The text tells 1, 1.0 and true apart, which are equal as keys.
 @lru_cache(maxsize=2)
 def _make(reference: str, arguments: TaskArguments, _: str) -> Task:
