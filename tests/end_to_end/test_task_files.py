@@ -258,6 +258,49 @@ def test_a_task_that_exits_in_training_does_not_end_the_process(folder: Path, tm
     assert "SystemExit" in ran.stderr
 
 
+def test_a_task_that_interrupts_itself_leaves_the_sweep_resumable(folder: Path, tmp_path: Path) -> None:
+    text = changed(
+        "        return nn.functional.cross_entropy(outputs, targets)\n",
+        "        type(self).asked = getattr(type(self), 'asked', 0) + 1\n"
+        "        if self.asked == 60:\n"
+        "            raise KeyboardInterrupt\n"
+        "        return nn.functional.cross_entropy(outputs, targets)\n",
+    )
+    (folder / "mine.py").write_text(text)
+    ran = ravine("launch", sweep_file(folder, SWEEP), "--ray", "none", home=tmp_path / "home")
+    assert ran.code == 3
+    assert "ravine resume 1" in ran.stderr
+    ran = ravine("resume", 1, "--ray", "none", "--json", home=tmp_path / "home")
+    assert ran.code == 0
+    assert ran.result["trials"]["finished"] == 6
+
+
+TABLE = """\
+task: table
+task_args: {path: points.csv, target: side}
+metric: {name: val_score, goal: maximize}
+epochs: 2
+optimizer:
+  SGD: {lr: 0.1}
+trials: 1
+"""
+
+
+def test_a_table_beside_the_sweep_file(folder: Path, tmp_path: Path) -> None:
+    file = sweep_file(folder, TABLE)
+    told = ravine("check", file).stderr
+    assert f"line 2: task_args.path: there is no points.csv in {folder} (the sweep file's folder) or" in told
+    rows = "\n".join(f"{i % 7},{i % 5},{'left' if (i % 7) > (i % 5) else 'right'}" for i in range(200))
+    (folder / "points.csv").write_text(f"x,y,side\n{rows}\n")
+    ran = ravine("launch", file, "--ray", "none", "--json", home=tmp_path / "home")
+    assert ran.code == 0, ran.stderr
+    assert ran.result["best"]["setting"]["task.path"] == str(folder / "points.csv")
+    wrong = ravine("launch", sweep_file(folder, TABLE.replace("side}", "sides}")), home=tmp_path / "other")
+    assert wrong.code == 2
+    assert "has no column 'sides'" in wrong.stderr
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.ray
 @pytest.mark.xdist_group("ray")
 def test_a_task_file_trains_in_ray_workers_with_the_same_bits(
