@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 SWEEP ?= search_spaces/library/digits-momentum-and-decay.yaml
 KILLS_TRIALS ?= 256
 
-.PHONY: help sweep test check format dashboard kills clean
+.PHONY: help sweep test check format dashboard kills gpu-check clean
 
 help: ## show what can be made
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@echo "building $(VENV) (once; a few minutes, most of it PyTorch and Ray)"
@@ -43,6 +43,12 @@ dashboard: $(VENV)/.installed ## serve MLflow over .ravine/ on 127.0.0.1:5000
 
 kills: $(VENV)/.installed ## kill -9 the main job at random moments, resume, compare with the undisturbed one
 	@$(BIN)/python -m tests.end_to_end.kills --trials $(KILLS_TRIALS)
+
+gpu-check: $(VENV)/.installed ## on a machine with a GPU: parity, bits and speed there
+	@echo "parity and bits on the GPU"
+	@$(BIN)/python -m pytest -q -m gpu tests
+	@$(BIN)/python -m benchmarks.stacked_against_solo --device cuda
+	@$(BIN)/python -m benchmarks.stacked_against_solo --device cuda --precision bf16
 
 clean: ## remove the virtual environment and caches, keep results
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info

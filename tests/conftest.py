@@ -26,6 +26,16 @@ def ray_runtime() -> Iterator[None]:
     ray.shutdown()
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Say of a test that needs a GPU why it does not run."""
+    if item.get_closest_marker("gpu") is None:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device, and this machine has none; on one that has: make gpu-check")
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     """One thread a test unless it says otherwise: small tensors only lose by sharing."""
