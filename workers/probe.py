@@ -188,9 +188,11 @@ def _metrics(tried: _Tried, model: nn.Module) -> tuple[str, ...]:
     """Names of the metrics, from the first and the last part of the validation data and its extremes."""
     recipe = Recipe(task=tried.task, data=tried.data, epochs=1, metric="val_loss")
     parts = [(inputs, targets) for inputs, targets, _ in recipe.validation_parts()]
-    extreme = _extremes(tried.data.validation_inputs, tried.data.validation_targets, len(parts[0][0]))
+    if len(parts) > 1:
+        whole = tried.data.validation_inputs, tried.data.validation_targets
+        parts = [parts[0], parts[-1], _extremes(*whole, len(parts[0][0]))]
     names: tuple[str, ...] = ()
-    for inputs, targets in (parts[0], parts[-1], extreme):
+    for inputs, targets in parts:
         outputs, _ = _outputs(tried, model, inputs, targets)
         place = _pair(outputs, targets)
         with _asked("metrics(outputs, targets)", tried.path, "outputs and targets that fit", place):

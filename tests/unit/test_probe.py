@@ -136,6 +136,13 @@ BAD: dict[str, tuple[str, str]] = {
         data(LABELS.format(250, 7)),
         "metrics(outputs, targets) raised line",
     ),
+    "a rare label out of range in the midst of much validation data": (
+        data(
+            "sides = sides.repeat(8)\nsides[1500] = 7\npoints = points.repeat(8, 1)\n"
+            "return points[:200], sides[:200], points[200:], sides[200:]"
+        ),
+        "metrics(outputs, targets) raised line",
+    ),
     "a rare token out of range": (
         with_method(
             "model",
