@@ -13,7 +13,7 @@ from search_spaces.settings import Setting
 class WorkerSetup:
     """What a worker needs to know once, before its first orders."""
 
-    task: str  # registered name
+    task: str  # registered name, or /absolute/path/to/file.py:Name
     metric: str  # name of the metric trials are judged by
     epochs: int  # a trial's full length: horizons of schedules hang on it
     execution: str = "stacked"  # stacked | solo; decided once per sweep and stored with it
