@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from time import perf_counter
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -16,7 +17,7 @@ from search_spaces.ranges import Choice, Numeric, Value
 from search_spaces.settings import Setting
 from search_spaces.space import SearchSpace
 from sweeps.errors import RavineError
-from sweeps.launching import execution_of
+from sweeps.execution_plan import execution_plan, told_of_plan
 from workers.messages import Admission, Failed, Orders, WorkerSetup
 from workers.optimization import Horizon
 from workers.schedule_table import schedule_path
@@ -37,7 +38,10 @@ def print_preview(console: Console, space: SearchSpace) -> None:
         f"at most {epochs} epochs of {space.task}"
     )
     with redirect_stdout(sys.stderr):  # what a task's own code prints is no part of the preview
-        seconds = _seconds_per_trial_epoch(space)
+        plan = execution_plan(space)
+        seconds = _seconds_per_trial_epoch(space, plan)
+    for sentence in told_of_plan(plan):
+        console.print(f"note: {sentence}", soft_wrap=True)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     console.print(
         f"cost without pruning: about {duration(epochs * seconds)} of one core, "
@@ -89,16 +93,18 @@ def _rates(space: SearchSpace, setting: Setting) -> list[float]:
     return [rate for epoch in range(1, space.epochs + 1) for rate in path.rates(epoch)[0].tolist()]
 
 
-def _seconds_per_trial_epoch(space: SearchSpace) -> float:
-    """Measured: one stacked epoch from the middle of the space, on one thread, after a warm one."""
+def _seconds_per_trial_epoch(space: SearchSpace, plan: Mapping[str, Any]) -> float:
+    """Measured on one thread: an epoch from the middle of the space, as the plan trains, after a warm one."""
     _, setting = next(iter(_middles(space)))
-    width = min(CALIBRATION_WIDTH, space.concurrency)
+    width = min(CALIBRATION_WIDTH, space.concurrency) if plan["execution"] == "stacked" else 1
     worker = Worker(
         WorkerSetup(
             task=space.task,
             metric=space.metric.name,
             epochs=max(2, space.epochs),
-            execution=execution_of(space),
+            execution=plan["execution"],
+            device=plan["device"],
+            precision=plan["precision"],
             width=width,
         )
     )

@@ -7,10 +7,10 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import time
-from typing import Any
 from urllib.parse import urlsplit
 
 from search_spaces.space import SearchSpace
+from sweeps.execution_plan import execution_plan, told_of_plan
 from sweeps.processes import current_owner
 from sweeps.records import SweepRow, SweepState
 from sweeps.runner import run_sweep
@@ -84,7 +84,11 @@ def run_stored_sweep(
 
     from workers.torch_catalogue import catalogue_for
 
-    plan = sweep.plan or _execution_plan(space)
+    plan = sweep.plan
+    if plan is None:
+        plan = execution_plan(space)
+        for sentence in told_of_plan(plan):
+            observer.said(f"note: {sentence}")
     resources = share_out(
         space,
         workers=workers,
@@ -98,6 +102,7 @@ def run_stored_sweep(
         epochs=space.epochs,
         execution=plan["execution"],
         device=plan["device"],
+        precision=plan.get("precision", "float32"),
         threads=resources.threads,
         width=min(MAXIMUM_WIDTH, -(-space.concurrency // resources.workers)),
     )
@@ -133,28 +138,3 @@ def start_pool(setup: WorkerSetup, resources: Resources) -> Pool:
     forget_tasks()  # what reading the sweep file has loaded is of use in the workers' processes only
     address = None if resources.ray == "local" else resources.ray
     return RayPool(setup, resources.workers, address)
-
-
-def _execution_plan(space: SearchSpace) -> dict[str, Any]:
-    """What may change bits: decided once per sweep, stored with it, and reused when it is resumed."""
-    import torch
-
-    device = space.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return {
-        "execution": execution_of(space),
-        "device": device,
-        "torch": torch.__version__,
-        "processor": torch.backends.cpu.get_cpu_capability(),
-    }
-
-
-def execution_of(space: SearchSpace) -> str:
-    """How the space's trials train: as the file says, else stacked where every optimizer of it can be."""
-    from workers.torch_catalogue import catalogue_for
-
-    optimizers = catalogue_for(space.task).optimizers
-    if space.execution != "auto":
-        return space.execution
-    return "stacked" if all(optimizers[used.name].stacked for used in space.optimizers) else "solo"

@@ -13,10 +13,10 @@ from search_spaces.settings import Setting
 from search_spaces.space import SearchSpace
 from workers.optimization import Horizon, ScheduleRefused, construct, dummy_groups, takes_metric
 from workers.schedule_table import schedule_path
+from workers.stacking import why_solo
 from workers.task_rehearsal import as_arguments, culprit, refused_arguments
 from workers.tasks.registry import task_class, training_size
 from workers.tasks.task import TaskClass
-from workers.torch_catalogue import catalogue_for
 from workers.variants import Variant, variants_of
 
 
@@ -53,16 +53,9 @@ def _execution(space: SearchSpace) -> Iterator[Refusal]:
         yield Refusal(label="device", argument=None, got="cuda", reason="this machine has no CUDA device")
     if space.execution != "stacked":
         return
-    entries = catalogue_for(space.task).optimizers
-    for optimizer in space.optimizers:
-        if not entries[optimizer.name].stacked:
-            stacked = ", ".join(name for name, entry in entries.items() if entry.stacked)
-            yield Refusal(
-                label="execution",
-                argument=None,
-                got="stacked",
-                reason=f"{optimizer.name} trains solo only; {stacked} are stacked",
-            )
+    reason = why_solo(space)
+    if reason is not None:
+        yield Refusal(label="execution", argument=None, got="stacked", reason=reason)
 
 
 def _try(variant: Variant, space: SearchSpace) -> Refusal | None:
