@@ -8,6 +8,9 @@ from typing import Any
 
 from search_spaces.ranges import Value
 
+PopulationKey = tuple[tuple[tuple[str, Value], ...], int, str, bool]
+"""Task arguments, batch size, optimizer class, and whether biases and norms are a group of their own."""
+
 _OWN_KEYS = frozenset(
     {
         "optimizer",
@@ -71,6 +74,12 @@ class Setting:
     clip_grad_norm: float | None = None  # gradients of a larger norm are scaled down to it
     two_groups: bool = False  # biases and norms are a group of their own, without weight decay
     bias_lr: float | None = None  # of that group; None: lr, or what the schedule sets
+
+    @property
+    def population(self) -> PopulationKey:
+        """What trials that can be rows of one population share."""
+        task_arguments = tuple(sorted(self.task_arguments.items()))
+        return task_arguments, self.batch_size, self.optimizer, self.two_groups
 
     def to_json(self) -> dict[str, Any]:
         """Flat and reversible: the columns' names as keys, values exact."""

@@ -10,7 +10,7 @@ worker with ``order: arrival``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 ROUNDS_IN_FLIGHT = 2
@@ -64,6 +64,25 @@ def settings_to_propose(
     if room == 0 and busy == 0 and share > 0:
         room = 1
     return min(room, budget.settings - proposed)
+
+
+def share_out_trials(
+    joining: Sequence[tuple[int, Hashable]], held: Mapping[int, Sequence[Hashable]]
+) -> dict[int, int]:
+    """The worker of each joining trial, by number; ``joining`` has each one's number and population.
+
+    ``held``: the populations of the trials that each worker has. Shares stay even; within that, trials of
+    one population come together, because half a population costs more than half.
+    """
+    loads = {worker: list(populations) for worker, populations in held.items()}
+    quota = -(-(len(joining) + sum(map(len, loads.values()))) // len(loads))
+    chosen: dict[int, int] = {}
+    for number, population in joining:
+        free = [worker for worker, load in loads.items() if len(load) < quota]
+        worker = min(free, key=lambda one: (-loads[one].count(population), len(loads[one]), one))
+        loads[worker].append(population)
+        chosen[number] = worker
+    return chosen
 
 
 def too_many_failed(failed: int, shown: int) -> bool:

@@ -8,14 +8,14 @@ from time import monotonic
 from typing import Any, Protocol
 
 from search_spaces.catalogue import Catalogue
-from search_spaces.settings import Setting
+from search_spaces.settings import PopulationKey, Setting
 from search_spaces.space import SearchSpace
 from sweeps.entries import OpenTrial, to_measurement
 from sweeps.errors import LeaseLost, RavineError
 from sweeps.failures import failure_sentence
 from sweeps.lease_keeper import LeaseKeeper
 from sweeps.ledger import Ledger
-from sweeps.plan import ROUNDS_IN_FLIGHT, too_many_failed
+from sweeps.plan import ROUNDS_IN_FLIGHT, share_out_trials, too_many_failed
 from sweeps.records import Lease, Measurement, SweepState, TrialState
 from sweeps.store import Store
 from workers.messages import Admission, Measured, Orders, Outcome
@@ -98,6 +98,7 @@ class Session:
             _Lane(number=number, workers=workers, next_round=first) for number, workers in enumerate(groups)
         ]
         self._worker_of: dict[int, int] = {}  # trials that a worker holds or has held in this session
+        self._populations: dict[int, PopulationKey] = {}
         self._to_start: list[int] = []
         self._to_release: list[int] = []
         self._training_seconds = 0.0
@@ -235,20 +236,26 @@ class Session:
         self._run.observer.round_closed(self._snapshot())
 
     def _assign(self, lane: _Lane, numbers: Iterable[int]) -> None:
-        """Give each trial to the worker of the lane that holds the fewest."""
-        held = dict.fromkeys(lane.workers, 0)
+        """Give each trial to a worker of the lane."""
+        joining = [(number, self._population(number)) for number in numbers]
+        held: dict[int, list[PopulationKey]] = {worker: [] for worker in lane.workers}
         for number in self._ledger.open:
             worker = self._worker_of.get(number)
             if worker in held:
-                held[worker] += 1
-        for number in numbers:
-            worker = min(held, key=lambda candidate: (held[candidate], candidate))
-            self._worker_of[number] = worker
-            held[worker] += 1
+                held[worker].append(self._population(number))
+        self._worker_of |= share_out_trials(joining, held)
+
+    def _population(self, number: int) -> PopulationKey:
+        if number not in self._populations:
+            self._populations[number] = self._setting(number).population
+        return self._populations[number]
+
+    def _setting(self, number: int) -> Setting:
+        return Setting.from_json(self._ledger.open[number].row.setting)
 
     def _admission(self, number: int) -> Admission:
-        row = self._ledger.open[number].row
-        return Admission(number=number, seed=row.seed, setting=Setting.from_json(row.setting))
+        seed = self._ledger.open[number].row.seed
+        return Admission(number=number, seed=seed, setting=self._setting(number))
 
     def _compare(self, outcome: Outcome) -> None:
         """An epoch trained again must have the stored bits. Raises ReplayMismatch."""

@@ -22,7 +22,7 @@ from workers.optimization import Horizon
 from workers.outcomes import EpochNumbers, judge
 from workers.recipe import Recipe
 from workers.schedule_table import GroupRates, SchedulePath, schedule_path
-from workers.stacked_model import Rows, StackedModel, plain_formulas
+from workers.stacked_model import Rows, StackedModel, padded, plain_formulas
 from workers.update_rules import UPDATE_RULES, Coefficients, RowNumbers
 
 MINIMUM_WIDTH = 4
@@ -46,7 +46,7 @@ class Population:
     def __init__(
         self, recipe: Recipe, *, optimizer: str, batch_size: int, width: int, two_groups: bool = False
     ) -> None:
-        """``width`` slots, at least :data:`MINIMUM_WIDTH`.
+        """At most ``width`` slots, but :data:`MINIMUM_WIDTH` at least; they are made as trials come.
 
         Raises ValueError where the model cannot be trained so, and whatever the task's own code raises.
         """
@@ -54,20 +54,20 @@ class Population:
         self._rule = UPDATE_RULES[optimizer]
         self._batch_size = batch_size
         self._updates = recipe.data.updates_per_epoch(batch_size)
-        slots = max(width, MINIMUM_WIDTH)
+        self._width = max(width, MINIMUM_WIDTH)
         anatomy = anatomy_of(recipe.task, recipe.data, batch_size, two_groups=two_groups)
-        self._model = StackedModel(recipe, anatomy, slots)
+        self._model = StackedModel(recipe, anatomy, MINIMUM_WIDTH)
         everything = slice(0, anatomy.size)
         weights, others = slice(0, anatomy.weights), slice(anatomy.weights, anatomy.size)
         self._groups = (weights, others) if two_groups else (everything,)
         self._state = {name: torch.zeros_like(self._model.rows.weights) for name in self._rule.state}
-        self._rows: list[_Row | None] = [None] * slots
+        self._rows: list[_Row | None] = [None] * MINIMUM_WIDTH
         self._slot_of: dict[int, int] = {}
 
     @property
     def free_slots(self) -> int:
         """Slots that hold no trial."""
-        return len(self._rows) - len(self._slot_of)
+        return self._width - len(self._slot_of)
 
     @property
     def is_empty(self) -> bool:
@@ -76,7 +76,9 @@ class Population:
 
     def admit(self, trial: Admission, slot: int | None = None) -> None:
         """Put ``trial`` into ``slot`` (any free one if None) with its initial weights and empty state."""
-        slot = self._rows.index(None) if slot is None else slot
+        slot = self._free_slot() if slot is None else slot
+        while slot >= len(self._rows):
+            self._grow()
         horizon = Horizon(
             epochs=self._recipe.epochs,
             updates_per_epoch=self._updates,
@@ -131,6 +133,16 @@ class Population:
             )
             outcomes.append(self._close_epoch(row, judge(numbers_of_epoch, self._recipe.metric)))
         return outcomes
+
+    def _free_slot(self) -> int:
+        return self._rows.index(None) if None in self._rows else len(self._rows)
+
+    def _grow(self) -> None:
+        """Twice the slots: populations may be many and small, and full width for each too much memory."""
+        slots = min(2 * len(self._rows), self._width)
+        self._rows += [None] * (slots - len(self._rows))
+        self._model.grow(slots)
+        self._state = {name: padded(buffer, slots) for name, buffer in self._state.items()}
 
     def _close_epoch(self, row: _Row, outcome: Measured | Diverged) -> Measured | Diverged:
         row.epochs_done += 1

@@ -30,11 +30,23 @@ class Rows:
         """Copies of the rows in ``slots``."""
         return Rows(self.weights[slots], {name: buffer[slots] for name, buffer in self.buffers.items()})
 
+    def grown(self, slots: int) -> Rows:
+        """These rows and zeros behind them, ``slots`` in all."""
+        return Rows(
+            padded(self.weights, slots),
+            {name: padded(buffer, slots) for name, buffer in self.buffers.items()},
+        )
+
     def put(self, slots: Tensor, rows: Rows) -> None:
         """Overwrite the rows in ``slots`` with the first of ``rows``."""
         self.weights[slots] = rows.weights[: len(slots)]
         for name, buffer in self.buffers.items():
             buffer[slots] = rows.buffers[name][: len(slots)]
+
+
+def padded(tensor: Tensor, rows: int) -> Tensor:
+    """``tensor`` with rows of zeros behind its own, ``rows`` in all."""
+    return torch.cat([tensor, tensor.new_zeros(rows - len(tensor), *tensor.shape[1:])])
 
 
 @contextmanager
@@ -78,6 +90,10 @@ class StackedModel:
         self.rows.weights[slot] = flat.to(self._recipe.device)
         for name, buffer in self.rows.buffers.items():
             buffer[slot] = tensors[name].to(self._recipe.device)
+
+    def grow(self, slots: int) -> None:
+        """Have ``slots`` rows from now on."""
+        self.rows = self.rows.grown(slots)
 
     def clear(self, slot: int) -> None:
         """Leave nothing of a trial behind in ``slot``."""

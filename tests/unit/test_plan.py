@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from sweeps.plan import Budget, Place, lane_share, settings_to_propose, too_many_failed
+from sweeps.plan import (
+    Budget,
+    Place,
+    lane_share,
+    settings_to_propose,
+    share_out_trials,
+    too_many_failed,
+)
 
 
 def budget(**changes: int) -> Budget:
@@ -77,3 +84,35 @@ def test_other_lanes_do_not_count() -> None:
 )
 def test_too_many_failed(failed: int, shown: int, expected: bool) -> None:
     assert too_many_failed(failed, shown) is expected
+
+
+def shares(held: dict[int, str], joining: str) -> dict[int, str]:
+    """What each worker holds afterwards: a letter a trial, named by its population."""
+    chosen = share_out_trials(list(enumerate(joining)), held)
+    assert sorted(chosen) == list(range(len(joining)))
+    return {
+        worker: "".join(
+            sorted(had + "".join(joining[number] for number in chosen if chosen[number] == worker))
+        )
+        for worker, had in held.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("held", "joining", "expected"),
+    [
+        ({0: "", 1: ""}, "aaaa", {0: "aa", 1: "aa"}),
+        ({0: "", 1: ""}, "abab", {0: "aa", 1: "bb"}),
+        ({0: "", 1: ""}, "aaab", {0: "aa", 1: "ab"}),
+        ({0: "bb", 1: "a"}, "a", {0: "bb", 1: "aa"}),
+        ({0: "aaa", 1: ""}, "a", {0: "aaa", 1: "a"}),
+        ({0: "ab", 1: "cd"}, "", {0: "ab", 1: "cd"}),
+        ({0: "", 1: "", 2: ""}, "abcabcabc", {0: "aaa", 1: "bbb", 2: "ccc"}),
+        ({3: ""}, "ab", {3: "ab"}),
+    ],
+    ids=str,
+)
+def test_trials_of_one_population_come_together_and_shares_stay_even(
+    held: dict[int, str], joining: str, expected: dict[int, str]
+) -> None:
+    assert shares(held, joining) == expected
