@@ -45,7 +45,8 @@ def trial_momentum(trial: TrialRow, measured: Mapping[int, float]) -> float:
     if trial.momentum is not None:
         return trial.momentum
     betas = trial.setting.get("betas")
-    return measured.get(trial.number, betas[0] if isinstance(betas, list | tuple) else 0.0)
+    first = betas[0] if isinstance(betas, list | tuple) else None  # null where the schedule sets it
+    return measured.get(trial.number, 0.0 if first is None else first)
 
 
 def hover_text(sweep: SweepRow, trial: TrialRow, momentum: float) -> str:

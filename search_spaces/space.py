@@ -102,8 +102,7 @@ class SearchSpace:
             suppressed |= {BIAS_LR}
         arguments = {
             name: _draw(range_, f"{optimizer.label}.{name}", choose)
-            for name, range_ in optimizer.arguments.items()
-            if name not in suppressed
+            for name, range_ in _without_suppressed(optimizer.arguments, suppressed).items()
         }
         momentum = arguments.get("momentum", optimizer.default_momentum)
         if arguments.get("nesterov") and "momentum" not in suppressed and not momentum:
@@ -141,6 +140,28 @@ class SearchSpace:
         if count == 1:
             return 0
         return int(str(choose(name, Choice(options=tuple(Fixed(value=index) for index in range(count))))))
+
+
+def _without_suppressed(arguments: Mapping[str, Range], suppressed: frozenset[str]) -> dict[str, Range]:
+    """The ranges that are left of an optimizer's where the schedule sets these settings itself.
+
+    ``betas`` keeps its later items; the first, which is momentum in the Adam family, becomes null.
+    """
+    kept = {name: range_ for name, range_ in arguments.items() if name not in suppressed}
+    if "momentum" in suppressed and "betas" in kept:
+        kept["betas"] = _without_first(kept["betas"])
+    return kept
+
+
+def _without_first(range_: Range) -> Range:
+    if isinstance(range_, Tuple):
+        return Tuple(items=(Fixed(value=None), *range_.items[1:]))
+    if isinstance(range_, Fixed) and isinstance(range_.value, tuple):
+        return Fixed(value=(None, *range_.value[1:]))
+    if isinstance(range_, Choice):
+        options = tuple(_without_first(option) for option in range_.options)
+        return options[0] if all(option == options[0] for option in options) else Choice(options=options)
+    return range_
 
 
 def grid_settings(space: SearchSpace) -> Iterator[tuple[dict[str, Value], Setting]]:

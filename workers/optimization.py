@@ -150,9 +150,17 @@ def _optimizer(
     kind: type[Optimizer], setting: Setting, parameters: list[Any], first_momentum: float | None
 ) -> Optimizer:
     arguments: dict[str, Any] = dict(setting.arguments)
-    if first_momentum is not None:
+    if first_momentum is not None and _leaves_out_beta(setting):
+        arguments["betas"] = (first_momentum, *arguments["betas"][1:])
+    elif first_momentum is not None:
         arguments["momentum"] = first_momentum
     return kind(parameters, **arguments)
+
+
+def _leaves_out_beta(setting: Setting) -> bool:
+    """Whether betas[0] is left to the schedule."""
+    betas = setting.arguments.get("betas")
+    return isinstance(betas, tuple) and bool(betas) and betas[0] is None
 
 
 def _first_momentum(
@@ -160,11 +168,12 @@ def _first_momentum(
 ) -> float | None:
     """Momentum that the schedule sets at its start, or None where it leaves momentum alone."""
     parameters = inspect.signature(kind).parameters
-    if setting.schedule.name == "constant" or "momentum" not in parameters or "momentum" in setting.arguments:
+    wanted = "momentum" in parameters and "momentum" not in setting.arguments
+    if setting.schedule.name == "constant" or not (wanted or _leaves_out_beta(setting)):
         return None
     dummy = _optimizer(kind, setting, dummy_groups(setting), _PLACEHOLDER_MOMENTUM)
     _schedule(setting.schedule, dummy, horizon, functions or {})
-    momentum = float(dummy.param_groups[0]["momentum"])
+    momentum = momentum_of(dummy.param_groups[0])
     return None if momentum == _PLACEHOLDER_MOMENTUM else momentum
 
 

@@ -150,6 +150,21 @@ def test_the_optimizer_is_built_with_the_schedules_first_momentum() -> None:
     assert optimizer.defaults["momentum"] == 0.95
 
 
+def test_a_beta_left_out_is_the_schedules_first_momentum() -> None:
+    some = Setting(
+        optimizer="Adam",
+        arguments={"betas": (None, 0.99)},
+        schedule=Schedule(name="OneCycleLR", arguments={"max_lr": 0.1, "total_steps": 9}, every="step"),
+    )
+    horizon = Horizon(epochs=1, updates_per_epoch=9)
+    optimizer, _ = construct(some, horizon, [nn.Parameter(torch.zeros(1))])
+    assert optimizer.defaults["betas"] == (0.95, 0.99)
+    _, momentum = schedule_path(some, horizon).rates(1)
+    assert momentum is not None
+    assert momentum[0] == 0.95
+    assert momentum.min() == pytest.approx(0.85, abs=0.01)
+
+
 @pytest.mark.parametrize(
     "losses", [[5, 4, 3, 2, 1, 1], [1, 2, 3, 4, 5, 6], [1, 1, 1, 1, 1, 1], [2, 1, 2, 1, 2, 0.5]]
 )

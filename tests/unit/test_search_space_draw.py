@@ -281,3 +281,28 @@ def test_clipping_is_a_range_like_any_other() -> None:
     assert space("optimizer: SGD").draw(Asked()).clip_grad_norm is None
     assert {"bias_lr", "clip_grad_norm"} <= set(space(GROUPS).columns())
     assert {"clip_grad_norm", "clip_grad_norm[1]", "SGD.bias_lr"} <= set(dimensions(space(GROUPS)))
+
+
+BETAS = """\
+optimizer: {Adam: {betas: {tuple: [{log1m: [0.8, 0.95]}, {log1m: [0.9, 0.999]}]}}}
+schedule: [constant, OneCycleLR: {max_lr: 1.0}, OneCycleLR: {max_lr: 1.0, cycle_momentum: false}]
+"""
+
+
+def test_the_first_beta_is_momentum_and_suppressed_where_the_schedule_sets_it() -> None:
+    for schedule, sampled in ((0, True), (1, False), (2, True)):
+        asked = Asked(schedule=schedule)
+        first, second = space(BETAS).draw(asked).arguments["betas"]
+        assert ("Adam.betas.0" in asked.names) is sampled
+        assert (first is not None) is sampled
+        assert "Adam.betas.1" in asked.names
+        assert second == pytest.approx(0.99)
+
+
+def test_a_choice_of_betas_that_differ_in_the_first_only_is_no_choice_any_more() -> None:
+    text = BETAS.replace(
+        "{tuple: [{log1m: [0.8, 0.95]}, {log1m: [0.9, 0.999]}]}", "[[0.9, 0.99], [0.8, 0.99]]"
+    )
+    asked = Asked(schedule=1)
+    assert space(text).draw(asked).arguments["betas"] == (None, 0.99)
+    assert asked.names == ["schedule"]
