@@ -194,7 +194,9 @@ def momentum_parts(columns: EpochColumns) -> dict[str, bool]:
 def moved(steps: Tensor, velocity: Tensor, now: Mapping[str, Tensor], parts: frozenset[str]) -> Tensor:
     """The direction of every row after ``velocity = keep velocity + take steps`` in place.
 
-    Rows without momentum leave their buffer as it is and go along ``steps``, which are used up.
+    Rows without momentum leave their buffer as it is and go along ``steps``, which are used up. The one bit
+    that company may change: where a buffer is -0.0, the direction may be 0.0, which leaves every weight as
+    it is, or turns one of -0.0 into 0.0.
     """
     if "moving" not in parts:
         return steps
