@@ -19,9 +19,7 @@ from search_spaces.space import SearchSpace
 from sweeps.errors import RavineError
 from sweeps.execution_plan import execution_plan, told_of_plan
 from workers.messages import Admission, Failed, Orders, WorkerSetup
-from workers.optimization import Horizon
-from workers.schedule_table import schedule_path
-from workers.tasks.registry import task_class, training_size
+from workers.rehearsal import rehearsed_path
 from workers.worker import Worker
 
 CALIBRATION_WIDTH = 16
@@ -39,15 +37,10 @@ def print_preview(console: Console, space: SearchSpace) -> None:
     )
     with redirect_stdout(sys.stderr):  # what a task's own code prints is no part of the preview
         plan = execution_plan(space)
-        seconds = _seconds_per_trial_epoch(space, plan)
+        seconds = None if plan["execution"] == "loop" else _seconds_per_trial_epoch(space, plan)
     for sentence in told_of_plan(plan):
         console.print(f"note: {sentence}", soft_wrap=True)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    console.print(
-        f"cost without pruning: about {duration(epochs * seconds)} of one core, "
-        f"{duration(epochs * seconds / cores)} on the {cores} cores here "
-        f"({1000 * seconds:.1f} ms a trial-epoch, measured just now)"
-    )
+    console.print(_cost(epochs, seconds))
     table = Table(title="learning rate over training", title_justify="left", box=None, pad_edge=False)
     for name in ("schedule", "rate by epoch", "first", "peak", "last"):
         table.add_column(
@@ -58,6 +51,21 @@ def print_preview(console: Console, space: SearchSpace) -> None:
         table.add_row(label, sparkline(rates), short(rates[0]), short(max(rates)), short(rates[-1]))
     console.print(table)
     console.print(f"for example: {describe(next(iter(_middles(space)))[1].to_json())}")
+
+
+def _cost(epochs: int, seconds: float | None) -> str:
+    """What ``epochs`` cost at ``seconds`` each; None where that is not measured."""
+    if seconds is None:
+        return (
+            f"cost without pruning: {epochs} epochs of the task's own training loop; "
+            "how long one takes is not tried"
+        )
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return (
+        f"cost without pruning: about {duration(epochs * seconds)} of one core, "
+        f"{duration(epochs * seconds / cores)} on the {cores} cores here "
+        f"({1000 * seconds:.1f} ms a trial-epoch, measured just now)"
+    )
 
 
 def sparkline(values: Sequence[float], columns: int = PICTURE_COLUMNS) -> str:
@@ -82,14 +90,7 @@ def _middles(space: SearchSpace) -> Iterator[tuple[str, Setting]]:
 
 def _rates(space: SearchSpace, setting: Setting) -> list[float]:
     """The learning rate of every update, as far as it is known before training."""
-    size = training_size(space.task, tuple(sorted(setting.task_arguments.items())))
-    horizon = Horizon(
-        epochs=space.epochs,
-        updates_per_epoch=size.updates_per_epoch(setting.batch_size),
-        warmup_epochs=setting.warmup_epochs,
-    )
-    task = task_class(space.task)
-    path = schedule_path(setting, horizon, task.functions, task.optimizers)
+    path = rehearsed_path(space, setting)
     return [rate for epoch in range(1, space.epochs + 1) for rate in path.rates(epoch)[0].tolist()]
 
 

@@ -235,8 +235,6 @@ def _watch(use: _Use, field: str, known: ScheduleEntry, scope: Scope) -> str | N
             got, wanted = "missing, and the task has no val_loss", one_of(scope.metrics)
             scope.findings.problem(use.line, f"{field}.watch", got, wanted)
         return "val_loss"
-    if scope.metrics is None:
-        return None
     watch = word(entry.node, f"{field}.watch", scope.metrics, scope.findings)
     if watch not in (None, "val_loss") and use.find("mode") is None:
         hint = f"it says whether a lower (min) or a higher (max) {watch} is better"

@@ -63,13 +63,14 @@ def wanted_whole(bounds: tuple[int, int]) -> str:
     return f"a whole number from {bounds[0]} to {bounds[1]}"
 
 
-def word(node: Node, field: str, known: Sequence[str], findings: Findings) -> str | None:
-    """One of the ``known`` words."""
+def word(node: Node, field: str, known: Sequence[str] | None, findings: Findings) -> str | None:
+    """One of the ``known`` words; any where they are not known (None)."""
     value = node.value if isinstance(node, Scalar) else None
-    if isinstance(value, str) and value in known:
+    if isinstance(value, str) and (known is None or value in known):
         return value
-    hint = nearest(value, known) if isinstance(value, str) else ""
-    findings.problem(node.line, field, f"got {shown(node)}", one_of(known), hint)
+    hint = nearest(value, known or ()) if isinstance(value, str) else ""
+    wanted = "a name" if known is None else one_of(known)
+    findings.problem(node.line, field, f"got {shown(node)}", wanted, hint)
     return None
 
 

@@ -94,7 +94,7 @@ class LoadedSpace:
     """
 
     space: SearchSpace
-    metrics: tuple[str, ...]  # that the task measures beside train_loss
+    metrics: tuple[str, ...]  # that the task measures beside train_loss, as far as is known
     lines: Mapping[str, int]
     notes: tuple[str, ...] = ()  # for people: what was accepted and has no effect
 
@@ -190,7 +190,8 @@ def _read(
         device=_word(root, "device", ("auto", "cpu", "cuda"), "auto", findings),
         precision=_word(root, "precision", ("auto", "float32", "tf32", "bf16"), "auto", findings),
     )
-    return space, (task.metrics or ())[1:]
+    known = task.metrics or ("val_loss", space.metric.name)
+    return space, tuple(dict.fromkeys(name for name in known if name != "train_loss"))
 
 
 def _whole(root: Table, field: str, overrides: Overrides, findings: Findings) -> int | None:

@@ -57,7 +57,7 @@ def _check_name(name: str, line: int | None, hint: str, findings: Findings) -> N
 
 
 def read_metric(root: Table, scope: Scope) -> Metric:
-    """Name and goal; the name is one that the task measures."""
+    """Name and goal; the name is one that the task measures, or any where that is not known."""
     entry, findings = root.find("metric"), scope.findings
     found = Metric(name="val_loss", goal="minimize")
     if entry is None:
@@ -72,7 +72,7 @@ def read_metric(root: Table, scope: Scope) -> Metric:
     if name is None:
         wanted = one_of(scope.metrics) if scope.metrics else "the name of a metric"
         findings.problem(entry.line, "metric.name", "missing", wanted)
-    elif scope.metrics is not None:
+    else:
         chosen = word(name.node, "metric.name", scope.metrics, findings) or found.name
         found = Metric(name=chosen, goal=found.goal)
     if goal is None:

@@ -187,7 +187,7 @@ def _run(
     from sweeps.errors import LeaseLost
     from sweeps.launching import run_stored_sweep
     from sweeps.records import SweepState
-    from sweeps.session import ReplayMismatch
+    from sweeps.replay import ReplayMismatch
     from sweeps.signals import StopSignals
     from workers.pool import PoolUnavailable
 
@@ -322,7 +322,7 @@ def curves(
     with _store(_home(home, database), read_only=True) as store:
         row = store.find_sweep(sweep)
         measurements = store.measurements(row.id)
-    columns = curve_columns(row)
+    columns = curve_columns(row, measurements)
     rows = [curve_values(measurement, columns) for measurement in measurements]
     typer.echo(as_csv(columns, rows) if format == "csv" else as_json(rows), nl=False)
 

@@ -16,6 +16,7 @@ def execution_plan(space: SearchSpace) -> dict[str, Any]:
     import torch
 
     from workers.stacking import why_solo
+    from workers.tasks.registry import task_class
 
     device = space.device
     if device == "auto":
@@ -29,7 +30,9 @@ def execution_plan(space: SearchSpace) -> dict[str, Any]:
         "processor": torch.backends.cpu.get_cpu_capability(),
         "products": os.environ.get("MKL_CBWR", ""),
     }
-    if space.execution == "auto":
+    if task_class(space.task).loop:
+        plan["execution"] = "loop"
+    elif space.execution == "auto":
         reason = why_solo(space, precision)
         plan["execution"] = "stacked" if reason is None else "solo"
         if reason is not None:

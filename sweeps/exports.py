@@ -30,9 +30,13 @@ def trial_values(sweep: SweepRow, trial: TrialRow) -> dict[str, Any]:
     return {name: values[name] for name in trial_columns(sweep)}
 
 
-def curve_columns(sweep: SweepRow) -> tuple[str, ...]:
-    """Names of a measurement's columns: the fixed ones, then the task's other metrics."""
-    return (*_CURVE, *(name for name in sweep.spec["metrics"] if name not in _CURVE))
+def curve_columns(sweep: SweepRow, measurements: Iterable[Measurement] = ()) -> tuple[str, ...]:
+    """Names of a measurement's columns: the fixed ones, then the task's other metrics.
+
+    Those that were not known when the sweep was launched, as of a training loop, are what was measured.
+    """
+    measured = (name for measurement in measurements for name in measurement.extra)
+    return tuple(dict.fromkeys((*_CURVE, *sweep.spec["metrics"], *measured)))
 
 
 def curve_values(measurement: Measurement, columns: Sequence[str]) -> dict[str, Any]:

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Protocol
 
 from search_spaces.catalogue import Catalogue
 from search_spaces.settings import PopulationKey, Setting
 from search_spaces.space import SearchSpace
-from sweeps.entries import OpenTrial, to_measurement
-from sweeps.errors import LeaseLost, RavineError
+from sweeps.entries import OpenTrial
+from sweeps.errors import LeaseLost
 from sweeps.failures import failure_sentence
 from sweeps.lease_keeper import LeaseKeeper
 from sweeps.ledger import Ledger
 from sweeps.plan import ROUNDS_IN_FLIGHT, share_out_trials, too_many_failed
 from sweeps.records import Lease, Measurement, SweepState, TrialState
+from sweeps.replay import Replay
 from sweeps.store import Store
-from workers.messages import Admission, Measured, Orders, Outcome
+from workers.messages import Admission, Measured, Note, Orders, Outcome
 from workers.pool import Pool
 
 POLL_SECONDS = 0.5
 CATCH_UP_LANE = -1
-
-
-class ReplayMismatch(RavineError):
-    """An epoch trained again differs from what is stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +89,8 @@ class Session:
         arrival = run.space.order == "arrival"
         groups = [(worker,) for worker in everyone] if arrival else [everyone]
         self._ledger = Ledger(run.space, run.catalogue, lanes=len(groups))
-        self._stored = self._restore()
+        repeatable = run.plan.get("execution") != "loop"
+        self._replay = Replay(run.sweep_id, self._restore(), repeatable=repeatable)
         first = 1 if arrival else self._ledger.rounds_done + 1
         self._lanes = [
             _Lane(number=number, workers=workers, next_round=first) for number, workers in enumerate(groups)
@@ -102,6 +100,7 @@ class Session:
         self._to_start: list[int] = []
         self._to_release: list[int] = []
         self._training_seconds = 0.0
+        self._told: set[str] = set()
         self._last_poll = float("-inf")
 
     def drive(self) -> SweepState:
@@ -198,14 +197,22 @@ class Session:
             return
         worker, report = received
         self._training_seconds += report.training_seconds
+        self._tell(report.notes)
         if report.lane == CATCH_UP_LANE:
             for outcome in report.outcomes:
-                self._compare(outcome)
+                self._take_replayed(outcome)
             return
         lane = self._lanes[report.lane]
         lane.awaited[report.round].discard(worker)
         lane.outcomes[report.round].extend(report.outcomes)
         self._close_reported(lane)
+
+    def _tell(self, notes: Iterable[Note]) -> None:
+        """Say what workers have to say of trials, the same thing of many trials once."""
+        for note in notes:
+            if note.sentence not in self._told:
+                self._told.add(note.sentence)
+                self._run.observer.said(f"note: trial {note.number}: {note.sentence}")
 
     def _close_reported(self, lane: _Lane) -> None:
         """Close the lane's rounds, in order, as far as all workers have reported."""
@@ -257,22 +264,17 @@ class Session:
         seed = self._ledger.open[number].row.seed
         return Admission(number=number, seed=seed, setting=self._setting(number))
 
-    def _compare(self, outcome: Outcome) -> None:
-        """An epoch trained again must have the stored bits. Raises ReplayMismatch."""
-        number = outcome.number
+    def _take_replayed(self, outcome: Outcome) -> None:
+        """Compare an epoch trained again with what is stored. Raises ReplayMismatch.
+
+        A user's own loop may break there: its trial ends with the next round of its lane.
+        """
+        sentence = self._replay.compare(outcome)
+        if sentence is not None:
+            self._run.observer.said(sentence)
         if not isinstance(outcome, Measured):
-            raise ReplayMismatch(
-                f"Trial {number} of sweep {self._run.sweep_id} is stored as training well; trained again it "
-                f"gives {outcome}. Resume on the kind of machine and with the library versions that began it."
-            )
-        stored = self._stored[number, outcome.epoch]
-        again = replace(to_measurement(outcome, 0), ts_ms=stored.ts_ms)
-        if again != stored:
-            raise ReplayMismatch(
-                f"Epoch {outcome.epoch} of trial {number}, sweep {self._run.sweep_id}, is stored {stored}; "
-                f"trained again it is {again}. Resume on the kind of machine and with the library versions "
-                "that began it."
-            )
+            lane = self._lanes[self._ledger.open[outcome.number].place.lane]
+            lane.outcomes[lane.next_round].append(outcome)
 
     def _asked_to_end(self) -> SweepState | None:
         if self._run.interrupted():

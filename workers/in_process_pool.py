@@ -7,6 +7,7 @@ from collections import deque
 from contextlib import redirect_stdout
 
 from workers.messages import Orders, Report, WorkerSetup
+from workers.pool import log_notes
 from workers.worker import Worker
 
 
@@ -36,5 +37,8 @@ class InProcessPool:
             return worker, self._workers[worker].carry_out(orders)
 
     def close(self) -> None:
-        """Forget what is queued."""
+        """Forget what is queued, and close the loops that the workers hold."""
         self._queue.clear()
+        with redirect_stdout(sys.stderr):
+            for worker in self._workers:
+                log_notes(worker.close())

@@ -16,7 +16,7 @@ class WorkerSetup:
     task: str  # registered name, or /absolute/path/to/file.py:Name
     metric: str  # name of the metric trials are judged by
     epochs: int  # a trial's full length: horizons of schedules hang on it
-    execution: str = "stacked"  # stacked | solo; decided once per sweep and stored with it
+    execution: str = "stacked"  # stacked | solo | loop; decided once per sweep and stored with it
     device: str = "cpu"  # cpu | cuda
     threads: int = 1  # of this worker
     precision: str = "float32"  # float32 | tf32 | bf16
@@ -85,6 +85,14 @@ Outcome = Measured | Diverged | Failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """Something about a trial that changes no outcome and that people should know."""
+
+    number: int
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """A worker's answer to one :class:`Orders`."""
 
@@ -92,6 +100,7 @@ class Report:
     round: int
     outcomes: tuple[Outcome, ...]
     training_seconds: float  # wall time the worker spent on these orders
+    notes: tuple[Note, ...] = ()
 
 
 TaskArguments = tuple[tuple[str, Value], ...]

@@ -39,12 +39,9 @@ def judge(numbers: EpochNumbers, metric: str) -> Measured | Diverged:
             return _diverged(numbers, update, f"the loss was {loss}")
     last = len(numbers.losses) - 1
     train_loss = math.fsum(numbers.losses) / len(numbers.losses)
-    if 0 <= DIVERGENCE_FACTOR * numbers.first_loss < train_loss:
-        return _diverged(numbers, last, f"train_loss rose to {train_loss:.6g}, from {numbers.first_loss:.6g}")
-    judged = {"train_loss": train_loss, **numbers.metrics}
-    for name in ("val_loss", metric):
-        if not math.isfinite(judged[name]):
-            return _diverged(numbers, last, f"{name} was {judged[name]}")
+    reason = divergence({"train_loss": train_loss, **numbers.metrics}, numbers.first_loss, metric)
+    if reason is not None:
+        return _diverged(numbers, last, reason)
     return Measured(
         number=numbers.number,
         epoch=numbers.epoch,
@@ -56,6 +53,16 @@ def judge(numbers: EpochNumbers, metric: str) -> Measured | Diverged:
         grad_norm=numbers.grad_norms[last],
         metrics=dict(numbers.metrics),
     )
+
+
+def divergence(shown: Mapping[str, float], first_loss: float, metric: str) -> str | None:
+    """Why an epoch that showed train_loss, val_loss and other metrics has diverged; None where it has not."""
+    if 0 <= DIVERGENCE_FACTOR * first_loss < shown["train_loss"]:
+        return f"train_loss rose to {shown['train_loss']:.6g}, from {first_loss:.6g}"
+    for name in ("train_loss", "val_loss", metric):
+        if not math.isfinite(shown[name]):
+            return f"{name} was {shown[name]}"
+    return None
 
 
 def _diverged(numbers: EpochNumbers, update: int, reason: str) -> Diverged:

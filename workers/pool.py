@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
 from typing import Protocol
 
-from workers.messages import Orders, Report
+from workers.messages import Note, Orders, Report
 
 
 class WorkerLost(Exception):
@@ -18,6 +20,12 @@ class WorkerLost(Exception):
 
 class PoolUnavailable(Exception):
     """The pool's runtime cannot be reached or started."""
+
+
+def log_notes(notes: Iterable[Note]) -> None:
+    """Tell what came to light when workers were closed: no report carries it any more."""
+    for note in notes:
+        logging.getLogger("ravine").warning("trial %s: %s", note.number, note.sentence)
 
 
 class Pool(Protocol):

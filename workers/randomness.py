@@ -16,10 +16,15 @@ from workers.tasks.task import Task
 _EPOCH_STRIDE = 1_000_003  # prime, so that (seed, epoch) pairs of any realistic size do not meet
 
 
+def epoch_seed(seed: int, epoch: int) -> int:
+    """A generator's seed for ``epoch`` (from 1) of a trial with ``seed``."""
+    return (seed * _EPOCH_STRIDE + epoch) % 2**63
+
+
 @lru_cache(maxsize=512)
 def data_order(seed: int, epoch: int, examples: int) -> Tensor:
     """Order of the training examples in ``epoch`` (from 1) of a trial with ``seed``: (examples,)."""
-    generator = torch.Generator().manual_seed((seed * _EPOCH_STRIDE + epoch) % 2**63)
+    generator = torch.Generator().manual_seed(epoch_seed(seed, epoch))
     return torch.randperm(examples, generator=generator)
 
 

@@ -10,9 +10,10 @@ from collections import deque
 from typing import Any
 
 from workers.messages import Orders, Report, WorkerSetup
-from workers.pool import PoolUnavailable, WorkerLost
+from workers.pool import PoolUnavailable, WorkerLost, log_notes
 from workers.repeatable import REPEATABLE, ask_for_repeatable_products
 
+LONGEST_CLOSING_SECONDS = 5.0  # for loops of users' own to end
 _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # keep CUDA_VISIBLE_DEVICES as it is for CPU workers
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -43,6 +44,7 @@ class RayPool:
         actor_class = ray.remote(**options)(_actor_class())
         self._actors = [actor_class.remote(setup) for _ in range(workers)]
         self._pending: deque[tuple[int, Any]] = deque()
+        self._loops = setup.execution == "loop"
 
     @property
     def workers(self) -> int:
@@ -73,11 +75,23 @@ class RayPool:
     def close(self) -> None:
         """End the actors, and the runtime where this pool started it."""
         self._pending.clear()
+        if self._loops:
+            self._close_loops()
         for actor in self._actors:
             self._ray.kill(actor, no_restart=True)
         self._actors = []
         if self._owns_runtime:
             self._ray.shutdown()
+
+    def _close_loops(self) -> None:
+        """Let users' own loops end in order, where their workers are not busy training for too long."""
+        closing = [actor.close.remote() for actor in self._actors]
+        ready, _ = self._ray.wait(closing, num_returns=len(closing), timeout=LONGEST_CLOSING_SECONDS)
+        for reference in ready:
+            try:
+                log_notes(self._ray.get(reference))
+            except self._ray.exceptions.RayError:  # a worker that is lost holds no loop any more
+                continue
 
     def _start(self, setup: WorkerSetup, workers: int, address: str | None) -> None:
         common: dict[str, Any] = {

@@ -12,19 +12,23 @@ import torch
 from search_spaces.settings import Setting
 from search_spaces.space import SearchSpace
 from workers.optimization import Horizon, ScheduleRefused, construct, dummy_groups, takes_metric
-from workers.schedule_table import schedule_path
+from workers.schedule_table import SchedulePath, schedule_path
 from workers.stacking import why_solo
 from workers.task_rehearsal import as_arguments, culprit, refused_arguments
 from workers.tasks.registry import task_class, training_size
 from workers.tasks.task import TaskClass
+from workers.tasks.user_loop import NO_METRICS
 from workers.variants import Variant, variants_of
+
+UPDATES_OF_A_LOOP = (100, 1)
+"""Updates an epoch that a task's own loop may have: what only one of them refuses may train well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
     """Something of the search space that PyTorch or the task refuses."""
 
-    label: str  # of the optimizer or schedule; "task_args", "batch_size", "device" or "execution"
+    label: str  # of the optimizer or schedule; or a field: "task_args", "batch_size", "device" ...
     argument: str | None  # of it, where one was varied
     got: str
     reason: str
@@ -35,7 +39,8 @@ def rehearse(space: SearchSpace) -> tuple[Refusal, ...]:
 
     Each reason is given once for an optimizer, schedule or argument, with the first value refused.
     """
-    refusals = {(refusal.label, refusal.reason): refusal for refusal in _execution(space)}
+    first = (*_execution(space), *_own_loop(space))
+    refusals = {(refusal.label, refusal.reason): refusal for refusal in first}
     tried: set[str] = set()
     for variant in variants_of(space):
         identity = repr(sorted(variant.setting.to_json().items(), key=lambda item: item[0]))
@@ -58,22 +63,70 @@ def _execution(space: SearchSpace) -> Iterator[Refusal]:
         yield Refusal(label="execution", argument=None, got="stacked", reason=reason)
 
 
+def _own_loop(space: SearchSpace) -> Iterator[Refusal]:
+    """What a task that brings its own training loop cannot do."""
+    task = task_class(space.task)
+    if not task.loop:
+        return
+    precision = task.precision if space.precision == "auto" else space.precision
+    if precision == "bf16":
+        reason = "the task brings its own training loop, which casts as it likes"
+        yield Refusal(label="precision", argument=None, got=precision, reason=reason)
+    watched = [(schedule.label, "watch", schedule.watch) for schedule in space.schedules]
+    for label, argument, name in [("metric", "name", space.metric.name), *watched]:
+        if name in NO_METRICS:
+            reason = "it is a column of the curves, and no metric of the loop"
+            yield Refusal(label=label, argument=argument, got=name, reason=reason)
+
+
+def horizons_of(space: SearchSpace, setting: Setting) -> tuple[Horizon, ...]:
+    """The length of a training; of several lengths where only the task's own loop knows it."""
+    if task_class(space.task).loop:
+        updates: tuple[int, ...] = UPDATES_OF_A_LOOP
+    else:
+        size = training_size(space.task, as_arguments(setting.task_arguments))
+        updates = (size.updates_per_epoch(setting.batch_size),)
+    return tuple(
+        Horizon(epochs=space.epochs, updates_per_epoch=count, warmup_epochs=setting.warmup_epochs)
+        for count in updates
+    )
+
+
+def rehearsed_path(space: SearchSpace, setting: Setting) -> SchedulePath:
+    """The setting's path over the first length of training that it can be laid out on.
+
+    Raises ScheduleRefused where there is none.
+    """
+    task = task_class(space.task)
+    *others, last = horizons_of(space, setting)
+    for horizon in others:
+        try:
+            return schedule_path(setting, horizon, task.functions, task.optimizers)
+        except ScheduleRefused:
+            continue
+    return schedule_path(setting, last, task.functions, task.optimizers)
+
+
 def _try(variant: Variant, space: SearchSpace) -> Refusal | None:
     setting = variant.setting
     refused = refused_arguments(space.task, setting.task_arguments)
     if refused is not None:
         return Refusal(label="task_args", argument=refused.argument, got=refused.got, reason=refused.said)
-    size = training_size(space.task, as_arguments(setting.task_arguments))
-    updates = size.updates_per_epoch(setting.batch_size)
-    if updates == 0:
+    horizons = horizons_of(space, setting)
+    if horizons[0].updates_per_epoch == 0:
+        size = training_size(space.task, as_arguments(setting.task_arguments))
         return Refusal(
             label="batch_size",
             argument=None,
             got=str(setting.batch_size),
             reason=f"the task has {size.examples} training examples: not one whole batch",
         )
-    horizon = Horizon(epochs=space.epochs, updates_per_epoch=updates, warmup_epochs=setting.warmup_epochs)
-    task = task_class(space.task)
+    refusals = [_try_over(variant, horizon, task_class(space.task)) for horizon in horizons]
+    return refusals[0] if all(refusals) else None
+
+
+def _try_over(variant: Variant, horizon: Horizon, task: TaskClass) -> Refusal | None:
+    setting = variant.setting
     try:
         _step_over_horizon(setting, horizon, task)
     except ScheduleRefused as error:

@@ -34,6 +34,8 @@ def why_solo(space: SearchSpace, precision: str = "float32") -> str | None:
 
     A user's model is tried, stacked and solo, at the ends of the task's arguments.
     """
+    if task_class(space.task).loop:
+        return "the task brings its own training loop"
     known = catalogue_for(space.task).optimizers
     alone = [optimizer.name for optimizer in space.optimizers if not known[optimizer.name].stacked]
     if alone:

@@ -12,7 +12,7 @@ from search_spaces.space import Metric, OptimizerSpace, SearchSpace
 from search_spaces.task_code import TaskProblem, TaskRefused, TriedTask, names_a_file
 from workers.messages import TaskArguments
 from workers.probe import BatchRefused, probe
-from workers.tasks.registry import make_task
+from workers.tasks.registry import make_task, task_class
 from workers.tasks.task_file import split_reference
 from workers.tasks.user_errors import USER_ERRORS, told
 from workers.variants import variants_of
@@ -23,8 +23,8 @@ MOST_PROBES = 100  # of a task; each may load its data
 def rehearse_task(reference: str, arguments: Mapping[str, Range], batch_size: Range) -> TriedTask:
     """Probe a user's task at the ends of its arguments and of the batch size.
 
-    Returns the metrics that it yields every time, in the order of the first time. What is wrong already at
-    the first ends is told alone.
+    Returns the metrics that it yields every time, in the order of the first time; none of a training loop,
+    which is made and not run. What is wrong already at the first ends is told alone.
     """
     problems: dict[tuple[str, str], TaskProblem] = {}
     metrics: tuple[str, ...] | None = None
@@ -80,6 +80,8 @@ def _probed(reference: str, setting: Setting, moved: Mapping[str, Value]) -> tup
             got=f"{refused.got} is refused: {refused.said}",
             wanted="what the task can be made with",
         )
+    if task_class(reference).loop:
+        return ()  # only training it would show more
     try:
         return probe(reference, as_arguments(given), setting.batch_size)
     except BatchRefused as error:

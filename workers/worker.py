@@ -10,7 +10,9 @@ from typing import Protocol
 
 import torch
 
-from workers.messages import Admission, Failed, Orders, Outcome, Report, TaskArguments, WorkerSetup
+from search_spaces.settings import PopulationKey
+from workers.loops import LoopTrials
+from workers.messages import Admission, Failed, Note, Orders, Outcome, Report, TaskArguments, WorkerSetup
 from workers.population import Population
 from workers.recipe import Recipe, numeric_settings
 from workers.repeatable import ask_for_repeatable_products
@@ -38,10 +40,6 @@ class _Bench(Protocol):
     def advance(self, numbers: Sequence[int]) -> Sequence[Outcome]: ...
 
 
-_Group = tuple[TaskArguments, int, str, bool]
-"""What trials of one population share: task arguments, batch size, optimizer class, parameter groups."""
-
-
 class Worker:
     """Trials of one worker, grouped into populations."""
 
@@ -52,7 +50,7 @@ class Worker:
         if setup.device == "cuda":
             torch.use_deterministic_algorithms(True, warn_only=True)
         self._setup = setup
-        self._benches: dict[_Group, list[_Bench]] = {}
+        self._benches: dict[PopulationKey, list[_Bench]] = {}
 
     def carry_out(self, orders: Orders) -> Report:
         """Release, admit, train one epoch of each trial named, and report.
@@ -65,13 +63,28 @@ class Worker:
             self._release(number)
         with numeric_settings(self._setup.precision):
             outcomes = self._train(orders)
+        notes = self._take_notes()
         self._drop_empty_benches()
         return Report(
             lane=orders.lane,
             round=orders.round,
             outcomes=tuple(outcomes),
             training_seconds=perf_counter() - began,
+            notes=notes,
         )
+
+    def close(self) -> tuple[Note, ...]:
+        """Let every trial go that trains by a loop of the user's own; returns what that brought to light."""
+        for bench in self._loops():
+            bench.close()
+        return self._take_notes()
+
+    def _loops(self) -> list[LoopTrials]:
+        everyone = [bench for benches in self._benches.values() for bench in benches]
+        return [bench for bench in everyone if isinstance(bench, LoopTrials)]
+
+    def _take_notes(self) -> tuple[Note, ...]:
+        return tuple(note for bench in self._loops() for note in bench.take_notes())
 
     def _train(self, orders: Orders) -> list[Outcome]:
         outcomes: list[Outcome] = []
@@ -83,7 +96,8 @@ class Worker:
         for bench in [bench for benches in self._benches.values() for bench in benches]:
             held = [number for number in orders.advance if bench.holds(number)]
             # Trials that train alone also fail alone.
-            for together in [[number] for number in held] if isinstance(bench, SoloTrials) else [held]:
+            alone = isinstance(bench, (SoloTrials, LoopTrials))
+            for together in [[number] for number in held] if alone else [held]:
                 outcomes.extend(_advanced(bench, together))
         return outcomes
 
@@ -104,14 +118,7 @@ class Worker:
             }
 
     def _bench_for(self, trial: Admission) -> _Bench:
-        setting = trial.setting
-        group: _Group = (
-            tuple(sorted(setting.task_arguments.items())),
-            setting.batch_size,
-            setting.optimizer,
-            setting.two_groups,
-        )
-        benches = self._benches.setdefault(group, [])
+        benches = self._benches.setdefault(trial.setting.population, [])
         for bench in benches:
             if bench.free_slots:
                 return bench
@@ -120,6 +127,8 @@ class Worker:
 
     def _new_bench(self, trial: Admission) -> _Bench:
         setup, setting = self._setup, trial.setting
+        if setup.execution == "loop":
+            return LoopTrials(setup, tuple(sorted(setting.task_arguments.items())))
         recipe = self._recipe(tuple(sorted(setting.task_arguments.items())))
         if setup.execution == "solo":
             return SoloTrials(recipe)

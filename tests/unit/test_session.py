@@ -13,7 +13,7 @@ import pytest
 from search_spaces.space import SearchSpace
 from sweeps.proposals import Proposals
 from sweeps.records import SweepState, TrialState
-from sweeps.session import ReplayMismatch
+from sweeps.replay import ReplayMismatch
 from sweeps.store import Store, open_store
 from tests.unit.sweeps_for_tests import FakePool, Killed, Silence, everything, run, space, stored
 from workers.pool import WorkerLost

@@ -17,6 +17,7 @@ from workers.tasks.shared_data import shared
 from workers.tasks.table import Table
 from workers.tasks.task import Data, Task, TaskClass, TrainingSize
 from workers.tasks.user_class import user_class
+from workers.tasks.user_loop import UserLoop
 
 TASKS: Mapping[str, TaskClass] = {
     task.name: task
@@ -87,6 +88,15 @@ def make_task(reference: str, arguments: TaskArguments) -> Task:
     return _make(reference, arguments, repr(arguments))
 
 
+def make_loop(reference: str, arguments: TaskArguments) -> UserLoop:
+    """A new object of the loop class called ``reference``: a loop may keep its trial on itself.
+
+    Raises what :func:`make_task` raises.
+    """
+    loop: UserLoop = task_class(reference).make(**dict(arguments))
+    return loop
+
+
 def task_data(reference: str, arguments: TaskArguments) -> Data:
     """The data of a task; equal data are one object in this process, as long as anybody uses it."""
     return _data(reference, arguments, repr(arguments))
@@ -106,7 +116,8 @@ def forget_tasks() -> None:
 # The text tells 1, 1.0 and true apart, which are equal as keys.
 @lru_cache(maxsize=2)
 def _make(reference: str, arguments: TaskArguments, _: str) -> Task:
-    return task_class(reference).make(**dict(arguments))
+    task: Task = task_class(reference).make(**dict(arguments))
+    return task
 
 
 @lru_cache(maxsize=1)

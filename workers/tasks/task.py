@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -105,8 +105,9 @@ class TaskClass:
 
     name: str  # registered name, or the absolute path/to/file.py:Name
     summary: str
-    make: Callable[..., Task]  # keyword arguments: the task_args
+    make: Callable[..., Any]  # keyword arguments: the task_args; makes a Task, or a UserLoop
     metrics: tuple[str, ...]  # () where only trying it shows them
+    loop: bool = False  # it brings its own training loop: no model, data or loss of it is known
     functions: Mapping[str, Callable[[int], float]] = field(default_factory=dict)  # for LambdaLR
     optimizers: Mapping[str, type[Optimizer]] = field(default_factory=dict)  # its own, trained solo
     paths: tuple[str, ...] = ()  # arguments that name a file or folder

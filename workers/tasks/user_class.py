@@ -16,6 +16,7 @@ from search_spaces.errors import nearest, one_of
 from search_spaces.task_code import TaskRefused
 from workers.tasks.task import PRECISIONS, TaskClass
 from workers.tasks.task_file import TaskFile, class_named, split_reference, task_file
+from workers.tasks.user_loop import UserLoop, declared_metrics, is_loop, refuse_bad_loop
 from workers.tasks.user_task import UserTask
 
 METHODS = ("model", "data", "loss")
@@ -47,12 +48,17 @@ def user_class(reference: str) -> TaskClass:
     path, name = split_reference(reference)
     file = task_file(path)
     kind = class_named(file, name)
-    _refuse_missing_methods(kind, f"{name} in {path}")
+    loop = is_loop(kind, METHODS)
+    if loop:
+        refuse_bad_loop(kind, f"{name} in {path}")
+    else:
+        _refuse_missing_methods(kind, f"{name} in {path}")
     return TaskClass(
         name=reference,
         summary=_summary(kind),
-        make=_Maker(kind),
-        metrics=(),
+        make=_Maker(kind, UserLoop if loop else UserTask),
+        metrics=declared_metrics(kind) if loop else (),
+        loop=loop,
         functions=_functions(kind, file),
         optimizers=_optimizers(kind),
         paths=_paths(kind),
@@ -63,15 +69,16 @@ def user_class(reference: str) -> TaskClass:
 class _Maker:
     """Makes tasks of a user's class; its signature is that of the class."""
 
-    def __init__(self, kind: type[Any]) -> None:
+    def __init__(self, kind: type[Any], made: type[UserTask | UserLoop]) -> None:
         self._kind = kind
+        self._made = made
         signature = inspect.signature(kind)
         variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
         named = [parameter for parameter in signature.parameters.values() if parameter.kind not in variable]
         self.__signature__ = signature.replace(parameters=named)
 
-    def __call__(self, **arguments: Any) -> UserTask:
-        return UserTask(self._kind, arguments)
+    def __call__(self, **arguments: Any) -> UserTask | UserLoop:
+        return self._made(self._kind, arguments)
 
 
 def _refuse_missing_methods(kind: type[object], what: str) -> None:
@@ -86,7 +93,7 @@ def _refuse_missing_methods(kind: type[object], what: str) -> None:
     hints = [hint for method in missing if (hint := nearest(method, present))]
     raise TaskRefused(
         f"{what} has no {' and no '.join(f'{method}()' for method in missing)}",
-        "a class with model(), data() and loss(outputs, targets)",
+        "a class with model(), data() and loss(outputs, targets), or with train(setting, seed, resume)",
         hints[0] if hints else "",
     )
 

@@ -18,7 +18,7 @@ from workers.tasks.task import Data, Uniform
 from workers.tasks.user_data import as_data
 
 RESERVED_METRICS = ("number", "epoch", "step", "lr", "momentum", "train_loss", "grad_norm")
-_METRIC_NAME = re.compile(r"\w[\w .:/-]*", re.ASCII)  # what MLflow takes
+METRIC_NAME = re.compile(r"\w[\w .:/-]*", re.ASCII)  # what MLflow takes
 _WANTED_METRICS = "a mapping of names to scalars, such as {'val_accuracy': ...}"
 
 
@@ -39,7 +39,7 @@ class UserTask:
         with numpy_and_random_seeded(torch.initial_seed()):
             model = self._own.model()
         if not isinstance(model, nn.Module):
-            raise TaskRefused(f"model() returned {_kind(model)}", "a torch.nn.Module")
+            raise TaskRefused(f"model() returned {kind_of(model)}", "a torch.nn.Module")
         return model
 
     def data(self) -> Data:
@@ -55,7 +55,7 @@ class UserTask:
         loss = self._own.loss(outputs, targets)
         if not isinstance(loss, Tensor):
             raise TaskRefused(
-                f"loss() returned {_kind(loss)}, not a tensor", "the mean loss as a scalar tensor"
+                f"loss() returned {kind_of(loss)}, not a tensor", "the mean loss as a scalar tensor"
             )
         if loss.numel() != 1:
             raise TaskRefused(
@@ -75,12 +75,12 @@ class UserTask:
 
 def _scalars(given: object) -> dict[str, Tensor]:
     if not isinstance(given, Mapping):
-        raise TaskRefused(f"metrics() returned {_kind(given)}", _WANTED_METRICS)
+        raise TaskRefused(f"metrics() returned {kind_of(given)}", _WANTED_METRICS)
     return {_metric_name(name): _scalar(name, value) for name, value in given.items()}
 
 
 def _metric_name(name: object) -> str:
-    if not isinstance(name, str) or not _METRIC_NAME.fullmatch(name):
+    if not isinstance(name, str) or not METRIC_NAME.fullmatch(name):
         raise TaskRefused(
             f"metrics() names one {name!r}", "names of letters, digits, spaces and any of _ - . : /"
         )
@@ -103,7 +103,7 @@ def _scalar(name: str, value: object) -> Tensor:
         return value.reshape(())
     if isinstance(value, (bool, int, float, np.number, np.bool_)) and not np.iscomplexobj(value):
         return torch.tensor(float(value), dtype=torch.float64)
-    raise TaskRefused(f"metrics(): '{name}' is {_kind(value)}", "a scalar tensor or a number")
+    raise TaskRefused(f"metrics(): '{name}' is {kind_of(value)}", "a scalar tensor or a number")
 
 
 @contextmanager
@@ -127,5 +127,6 @@ def all_seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
+    """What a value is, in a sentence about what a user's code gave back."""
     return "nothing (None)" if value is None else f"a value of type {type(value).__name__}"
