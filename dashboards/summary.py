@@ -11,7 +11,7 @@ from rich.text import Text
 
 from dashboards.convergence import best_band
 from dashboards.live_view import describe, describe_schedule, duration, short
-from search_spaces.catalogue import Catalogue
+from search_spaces.catalogue import Argument, Catalogue
 from sweeps.records import SweepRow, SweepState, TrialRow, TrialState
 
 
@@ -193,6 +193,14 @@ def tasks_table(catalogue: Catalogue) -> Table:
     for name in ("task", "what it is", "metrics", "task_args"):
         table.add_column(name)
     for task in catalogue.tasks.values():
-        arguments = ", ".join(f"{name}={argument.default}" for name, argument in task.arguments.items())
+        arguments = ", ".join(_argument(argument) for argument in task.arguments.values())
         table.add_row(task.name, task.summary, ", ".join(("train_loss", *task.metrics)), arguments)
     return table
+
+
+def _argument(argument: Argument) -> str:
+    """As a sweep file would say it."""
+    if argument.required:
+        return f"{argument.name} (required)"
+    default = str(argument.default).lower() if isinstance(argument.default, bool) else argument.default
+    return f"{argument.name}: {default}"
