@@ -16,6 +16,7 @@ from search_spaces.files import LoadedSpace, Overrides, load_space
 from search_spaces.ranges import Choice, Fixed, Integer, Log, LogOneMinus, Range, Tuple, Uniform
 from search_spaces.space import Metric, Pruner, ScheduleSpace, SearchSpace
 from tests.unit.catalogue_for_tests import CATALOGUE
+from workers.torch_catalogue import torch_catalogue
 
 HEAD = """\
 task: digits-mlp
@@ -373,7 +374,7 @@ def test_the_ready_made_files_are_right_and_say_what_they_ask(path: Path) -> Non
     text = path.read_text()
     assert text.startswith("# ")
     assert "?" in text.splitlines()[0] + text.splitlines()[1]
-    assert load_space(text, source=path.name, stem="x", catalogue=CATALOGUE).space.name == path.stem
+    assert load_space(text, source=path.name, stem="x", catalogue=torch_catalogue()).space.name == path.stem
 
 
 def test_importing_search_spaces_loads_no_torch() -> None:
