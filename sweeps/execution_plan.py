@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import redirect_stdout
 from typing import Any
 
 from search_spaces.space import SearchSpace
@@ -33,7 +35,8 @@ def execution_plan(space: SearchSpace) -> dict[str, Any]:
     if task_class(space.task).loop:
         plan["execution"] = "loop"
     elif space.execution == "auto":
-        reason = why_solo(space, precision)
+        with redirect_stdout(sys.stderr):  # what a task's own code prints is no part of a result
+            reason = why_solo(space, precision)
         plan["execution"] = "stacked" if reason is None else "solo"
         if reason is not None:
             plan["why_solo"] = reason
