@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.settings import Setting
-from workers.messages import Admission, Orders, Report, WorkerSetup
+from workers.messages import Admission, Measured, Orders, Outcome, Report, WorkerSetup
+from workers.tasks.task_file import task_file
 from workers.worker import Worker
 
 LINE = '''\
@@ -54,6 +55,10 @@ class Plain:
 '''
 
 
+YIELDS = "for epoch in range(setting.epochs):\n    yield {yielded}"
+GOOD = "{'train_loss': 1.0, 'val_loss': 2.0}"
+
+
 def plain(body: str) -> str:
     """A loop whose ``train`` has this body; it notes when it is closed."""
     return PLAIN.format(body=body.replace("\n", "\n            "))
@@ -81,3 +86,20 @@ def round_of(
     worker: Worker, numbers: tuple[int, ...], *admitted: Admission, release: tuple[int, ...] = ()
 ) -> Report:
     return worker.carry_out(Orders(lane=0, round=1, release=release, admit=admitted, advance=numbers))
+
+
+def outcomes_of(
+    folder: Path, text: str, *, epochs: int = 3, metric: str = "val_loss", **changes: Any
+) -> list[Outcome]:
+    """All outcomes of one trial of the file's loop."""
+    name = "Line" if "class Line" in text else "Plain"
+    worker = worker_of(loop_in(folder, text, name), epochs=epochs, metric=metric)
+    outcomes = list(round_of(worker, (0,), trial(**changes)).outcomes)
+    while isinstance(outcomes[-1], Measured) and outcomes[-1].epoch < epochs:
+        outcomes += round_of(worker, (0,)).outcomes
+    return outcomes
+
+
+def events_of(folder: Path) -> list[Any]:
+    found: list[Any] = task_file(str(folder / "own.py")).module.events  # type: ignore[attr-defined]
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import GeneratorType
 from typing import Any
 
@@ -21,9 +21,10 @@ WANTED_YIELD = "a dict of names and numbers, such as {'train_loss': ..., 'val_lo
 TOLD_BESIDE = ("step", "lr", "momentum", "grad_norm")
 """What a loop may yield beside metrics, where no optimizer of ours tells it."""
 
-Loop = Generator[object, None, object]
+NO_METRICS = frozenset(RESERVED_METRICS) - {"train_loss"}
+"""Columns of the curves that are no metric of a loop."""
 
-NO_METRICS = frozenset(RESERVED_METRICS) - {"train_loss", *TOLD_BESIDE}
+_NOT_TOLD = NO_METRICS - set(TOLD_BESIDE)
 
 
 def is_loop(kind: type[object], methods: Sequence[str]) -> bool:
@@ -60,7 +61,7 @@ def declared_metrics(kind: type[object]) -> tuple[str, ...]:
     if not isinstance(names, (tuple, list)):
         raise TaskRefused(f"metrics is {given!r}", wanted)
     for name in names:
-        _refuse_name(name, "metrics names one", (*NO_METRICS, *TOLD_BESIDE))
+        _refuse_name(name, "metrics names one", NO_METRICS)
     return tuple(dict.fromkeys(("val_loss", *(name for name in names if name != "train_loss"))))
 
 
@@ -85,7 +86,7 @@ def numbers_of(yielded: object) -> dict[str, float]:
     if not isinstance(yielded, Mapping):
         raise TaskRefused(f"train() yielded {kind_of(yielded)}", WANTED_YIELD)
     for name in yielded:
-        _refuse_name(name, "train() yielded one named", NO_METRICS)
+        _refuse_name(name, "train() yielded one named", _NOT_TOLD)
     return {name: _number(name, value) for name, value in yielded.items()}
 
 
@@ -98,7 +99,7 @@ def refuse_missing(numbers: Mapping[str, float], wanted: Mapping[str, str]) -> N
             raise TaskRefused(f"train() yielded no '{name}', {shown}", f"'{name}', {purpose}", hint)
 
 
-def _refuse_name(name: object, where: str, reserved: Sequence[str] | frozenset[str]) -> None:
+def _refuse_name(name: object, where: str, reserved: frozenset[str]) -> None:
     if not isinstance(name, str) or not METRIC_NAME.fullmatch(name):
         raise TaskRefused(f"{where} {name!r}", "names of letters, digits, spaces and any of _ - . : /")
     if name in reserved:
