@@ -219,13 +219,14 @@ def run(
     interrupted: Callable[[], bool] = lambda: False,
     observer: Silence | None = None,
     pools: list[FakePool] | None = None,
+    execution: str = "made up",
 ) -> SweepState:
     sweep_run = SweepRun(
         store=store,
         sweep_id=sweep_id,
         space=space_,
         catalogue=CATALOGUE,
-        plan={"execution": "made up"},
+        plan={"execution": execution},
         observer=observer or Silence(),
         interrupted=interrupted,
         now=lambda: 1_700_000_000.0,
