@@ -79,9 +79,8 @@ class LoopTrial:
                 "a yield for each of setting.epochs; giving up early is the sweep file's pruner's",
             ) from error
         except SystemExit as error:
-            if isinstance(
-                error.__context__, KeyboardInterrupt
-            ):  # Lightning's Trainer turns one into the other
+            # Lightning's Trainer turns an interruption into an exit.
+            if isinstance(error.__context__, KeyboardInterrupt):
                 raise KeyboardInterrupt from error
             raise
 

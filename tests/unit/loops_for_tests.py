@@ -88,12 +88,16 @@ def round_of(
     return worker.carry_out(Orders(lane=0, round=1, release=release, admit=admitted, advance=numbers))
 
 
+_kept: list[Worker] = []
+
+
 def outcomes_of(
     folder: Path, text: str, *, epochs: int = 3, metric: str = "val_loss", **changes: Any
 ) -> list[Outcome]:
     """All outcomes of one trial of the file's loop."""
     name = "Line" if "class Line" in text else "Plain"
     worker = worker_of(loop_in(folder, text, name), epochs=epochs, metric=metric)
+    _kept[:] = [worker]  # or its going out of scope would close its loops
     outcomes = list(round_of(worker, (0,), trial(**changes)).outcomes)
     while isinstance(outcomes[-1], Measured) and outcomes[-1].epoch < epochs:
         outcomes += round_of(worker, (0,)).outcomes

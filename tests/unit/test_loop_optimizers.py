@@ -229,6 +229,30 @@ def test_of_two_optimizers_the_first_ones_numbers_are_recorded_and_both_are_sche
     assert [optimizer.param_groups[0]["lr"] for optimizer in made] == [0.5, 0.5]
 
 
+def test_the_bench_records_the_first_of_two_optimizers(tmp_path: Path) -> None:
+    more = digits().replace(
+        "        for epoch in range(1",
+        "        other = setting.torch_optimizer([torch.nn.Parameter(torch.zeros(1))], 1)\n        for epoch in range(1",
+    )
+    found = measured(looped(tmp_path, more, admission({}), epochs=2))
+    assert [outcome.step for outcome in found] == [11, 22]
+
+
+def test_a_gradient_norm_is_that_of_the_epoch_or_none() -> None:
+    own = LoopSetting(Setting(optimizer="SGD", arguments={"lr": 0.1}), seed=0, epochs=3)
+    parameter = nn.Parameter(torch.zeros(2))
+    optimizer = own.torch_optimizer([parameter], updates_per_epoch=2)
+    (watched,) = optimizers_of(own)
+    norms = []
+    for epoch, gradients in enumerate(((1.0, 3.0), (5.0,)), start=1):
+        for gradient in gradients:
+            parameter.grad = torch.tensor([gradient, 0.0])
+            optimizer.step()
+        norms.append(watched.shown(epoch).grad_norm)
+    assert norms[0] == 3.0
+    assert math.isnan(norms[1])
+
+
 def test_an_epoch_without_an_update_shows_the_rate_in_force() -> None:
     own = LoopSetting(Setting(optimizer="Adam", arguments={"lr": 0.5}), seed=0, epochs=3)
     own.torch_optimizer([nn.Parameter(torch.zeros(1))], updates_per_epoch=4)

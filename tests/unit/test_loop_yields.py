@@ -99,6 +99,10 @@ WRONG: dict[str, tuple[str, str]] = {
         ),
         "train() yielded inside torch.no_grad(); wants the yield after that block",
     ),
+    "with gradients switched off": (
+        f"import torch\ntorch.set_grad_enabled(False)\nyield {GOOD}",
+        "train() yielded inside torch.no_grad()",
+    ),
     "inside inference_mode": (
         f"import torch\nwith torch.inference_mode():\n    yield {GOOD}",
         "train() yielded inside torch.inference_mode()",

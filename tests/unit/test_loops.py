@@ -23,8 +23,9 @@ from tests.unit.loops_for_tests import (
     trial,
     worker_of,
 )
+from workers.in_process_pool import InProcessPool
 from workers.loop_setting import LoopSetting
-from workers.messages import Diverged, Failed, Measured
+from workers.messages import Diverged, Failed, Measured, Orders, WorkerSetup
 from workers.tasks.registry import task_class
 
 
@@ -160,6 +161,20 @@ def test_what_a_loop_raises_when_it_is_closed_is_a_note(tmp_path: Path) -> None:
         "its loop, when it was closed, raised OSError: ('closed', 0.1)",
     )
     assert round_of(worker, ()).notes == ()
+
+
+def test_a_closed_pool_has_closed_its_loops_and_tells_what_they_raised(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = f"try:\n    yield {GOOD}\nfinally:\n    raise OSError('of mine')"
+    setup = WorkerSetup(task=loop_in(tmp_path, plain(body)), metric="val_loss", epochs=3, execution="loop")
+    pool = InProcessPool(setup)
+    pool.send(0, Orders(lane=0, round=1, admit=(trial(7),), advance=(7,)))
+    assert pool.receive(1) is not None
+    assert events_of(tmp_path) == []
+    pool.close()
+    assert events_of(tmp_path) == [("closed", 0.1)]
+    assert caplog.messages == ["trial 7: its loop, when it was closed, raised OSError: of mine"]
 
 
 def test_a_loop_that_goes_on_when_it_is_closed_is_a_note(tmp_path: Path) -> None:
