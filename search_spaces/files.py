@@ -190,8 +190,7 @@ def _read(
         device=_word(root, "device", ("auto", "cpu", "cuda"), "auto", findings),
         precision=_word(root, "precision", ("auto", "float32", "tf32", "bf16"), "auto", findings),
     )
-    known = task.metrics or ("val_loss", space.metric.name)
-    return space, tuple(dict.fromkeys(name for name in known if name != "train_loss"))
+    return space, (task.metrics or ())[1:]
 
 
 def _whole(root: Table, field: str, overrides: Overrides, findings: Findings) -> int | None:
