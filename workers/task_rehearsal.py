@@ -113,9 +113,12 @@ def refused_arguments(reference: str, given: Mapping[str, Value]) -> RefusedArgu
     error = _constructor_error(reference, given)
     if error is None:
         return None
-    blamed = culprit(given, lambda kept: _constructor_error(reference, kept) is None)
     words = " ".join(str(error).split())
     expected = isinstance(error, (TypeError, ValueError)) and words
+    named, colon, rest = words.partition(": ")
+    if expected and colon and named in given:  # our own tasks say which argument is to blame
+        return RefusedArguments(argument=named, got=str(given[named]), said=rest)
+    blamed = culprit(given, lambda kept: _constructor_error(reference, kept) is None)
     return RefusedArguments(
         argument=blamed,
         got=str(dict(given) if blamed is None else given[blamed]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -119,3 +120,12 @@ def test_a_missing_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     (refusal,) = rehearse(replace(GOOD, device="cuda"))
     assert refusal.label == "device"
+
+
+def test_a_task_says_which_of_two_required_arguments_is_to_blame(tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text("a,y\n" + "1.5,2.5\n2.5,0.5\n" * 40)
+    arguments = {"path": Fixed(value=str(table)), "target": Fixed(value="z")}
+    (refusal,) = rehearse(replace(GOOD, task="table", task_arguments=arguments))
+    assert (refusal.label, refusal.argument, refusal.got) == ("task_args", "target", "z")
+    assert "has no column 'z'" in refusal.reason
