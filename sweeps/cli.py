@@ -19,7 +19,7 @@ from rich.console import Console
 
 from sweeps.errors import RavineError, StoreUnavailable
 from sweeps.home import Home, resolve_home
-from workers.repeatable import ask_for_repeatable_products
+from workers.process_environment import prepare
 
 if TYPE_CHECKING:
     from sweeps.store import Store
@@ -466,5 +466,5 @@ def _print_data(renderable: Any) -> None:
 
 def main() -> None:
     """Entry point of the ``ravine`` command."""
-    ask_for_repeatable_products(os.environ)
+    prepare(os.environ)
     app()

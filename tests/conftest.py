@@ -8,11 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from workers.repeatable import ask_for_repeatable_products
+from workers.process_environment import prepare
 
-# Tests with two threads share two cores with other processes: waiting threads are to sleep, not to spin.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-ask_for_repeatable_products(os.environ)  # before anything multiplies, as the command line does
+prepare(os.environ)  # before anything multiplies, as the command line does
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from typing import Any
 
 from workers.messages import Orders, Report, WorkerSetup
 from workers.pool import PoolUnavailable, WorkerLost, log_notes
-from workers.repeatable import REPEATABLE, ask_for_repeatable_products
+from workers.process_environment import PROCESS_ENVIRONMENT, prepare
 
 LONGEST_CLOSING_SECONDS = 5.0  # for loops of users' own to end
 _QUIET = {
@@ -102,10 +102,10 @@ class RayPool:
         handler = signal.getsignal(signal.SIGTERM)
         try:
             if address is None:
-                ask_for_repeatable_products(os.environ)  # its processes inherit this one's environment
+                prepare(os.environ)  # its processes inherit this one's environment
                 self._ray.init(num_cpus=max(1, workers * setup.threads), include_dashboard=False, **common)
             else:
-                self._ray.init(address=address, runtime_env={"env_vars": dict(REPEATABLE)}, **common)
+                self._ray.init(address=address, runtime_env={"env_vars": dict(PROCESS_ENVIRONMENT)}, **common)
         except (ConnectionError, OSError, RuntimeError, TimeoutError, ValueError) as error:
             where = "a local Ray runtime" if address is None else f"the Ray cluster at {address}"
             sentence = " ".join(str(error).split())[:300]

@@ -14,8 +14,8 @@ from search_spaces.settings import PopulationKey
 from workers.loops import LoopTrials
 from workers.messages import Admission, Failed, Note, Orders, Outcome, Report, TaskArguments, WorkerSetup
 from workers.population import Population
+from workers.process_environment import prepare
 from workers.recipe import Recipe, numeric_settings
-from workers.repeatable import ask_for_repeatable_products
 from workers.solo import SoloTrials
 from workers.tasks.registry import make_task, task_class, task_data
 from workers.tasks.shared_data import on_device
@@ -45,7 +45,7 @@ class Worker:
 
     def __init__(self, setup: WorkerSetup) -> None:
         """Take the setup's thread count, and on a GPU deterministic algorithms, for this process."""
-        ask_for_repeatable_products(os.environ)
+        prepare(os.environ)
         torch.set_num_threads(setup.threads)
         if setup.device == "cuda":
             torch.use_deterministic_algorithms(True, warn_only=True)
