@@ -13,6 +13,8 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
+import torch
+from torch import nn
 
 from search_spaces.settings import Setting
 from workers.optimization import (
@@ -25,6 +27,7 @@ from workers.optimization import (
     construct,
     dummy_groups,
     momentum_of,
+    optimizer_class,
     sentence_of,
     step_schedule,
     takes_metric,
@@ -114,7 +117,8 @@ def _written_down(setting: Setting, horizon: Horizon, functions: Functions, opti
     ticks = horizon.ticks(setting.schedule.every)
     learning_rates = np.empty((len(groups), ticks))
     momenta = np.empty((len(groups), ticks))
-    if not optimizers or setting.optimizer not in optimizers:
+    is_own = setting.optimizer in optimizers
+    if not is_own:
         optimizer.step()  # PyTorch warns where a schedule steps before its optimizer
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -136,9 +140,31 @@ def _written_down(setting: Setting, horizon: Horizon, functions: Functions, opti
         first = learning_rates[~np.isfinite(learning_rates)][0]
         raise ScheduleRefused(f"{setting.schedule.name} makes a learning rate of {first}")
     has_momentum = momentum_of(groups[0]) is not None
+    if not is_own and "momentum" in groups[0] and not momenta[0, 0] and momenta[0].any():
+        _refuse_late_momentum(setting, float(momenta[0].max()))
     return tuple(
         (lr, momentum if has_momentum else None) for lr, momentum in zip(learning_rates, momenta, strict=True)
     )
+
+
+def _refuse_late_momentum(setting: Setting, momentum: float) -> None:
+    """Raise ScheduleRefused where the optimizer cannot step without momentum first and with it later.
+
+    RMSprop is one: it makes the buffer of its momentum at its first update or never.
+    """
+    parameter = nn.Parameter(torch.zeros(1))
+    parameter.grad = torch.zeros(1)  # without one an optimizer steps over it
+    arguments: dict[str, Any] = {**setting.arguments, "momentum": 0.0}
+    kind: Any = optimizer_class(setting.optimizer)
+    optimizer = kind([parameter], **arguments)
+    try:
+        for now in (0.0, momentum):
+            optimizer.param_groups[0]["momentum"] = now
+            optimizer.step()
+    except REFUSALS as error:
+        raise ScheduleRefused(
+            f"{setting.optimizer} cannot begin with a momentum of 0 and have one later: {sentence_of(error)}"
+        ) from error
 
 
 def _not_scheduled(group: Mapping[str, Any]) -> dict[str, Any]:

@@ -72,6 +72,9 @@ def _groups(setting: Setting) -> list[dict[str, Any]]:
         groups.append({"params": [nn.Parameter(torch.zeros(2))], "weight_decay": 0.0})
     if setting.bias_lr is not None:
         groups[1]["lr"] = setting.bias_lr
+    for group in groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.zeros_like(parameter)  # without one an optimizer steps over it
     return groups
 
 

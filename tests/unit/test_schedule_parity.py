@@ -85,6 +85,12 @@ def momentum_brought(arguments: dict[str, Any]) -> Setting:
     )
 
 
+def momentum_that_starts_later(optimizer: str) -> Setting:
+    cycle = {"base_lr": 0.1, "max_lr": 0.3, "step_size_up": 3, "base_momentum": 0.9, "max_momentum": 0.0}
+    schedule = Schedule(name="CyclicLR", arguments=cycle, every="step")
+    return Setting(optimizer=optimizer, arguments={}, schedule=schedule)
+
+
 def plain_sgd(every: str, name: str, **arguments: Any) -> Setting:
     schedule = Schedule(name=name, arguments=arguments, every=every)
     return Setting(optimizer="SGD", arguments={"lr": 0.1, "momentum": 0.9}, schedule=schedule)
@@ -104,6 +110,8 @@ def plain_sgd(every: str, name: str, **arguments: Any) -> Setting:
         (plain_sgd("epoch", "LambdaLR", lr_lambda=("wave",)), True),
         (plain_sgd("epoch", "LambdaLR", lr_lambda=("wave", "halved")), False),  # one for each group
         (plain_sgd("epoch", "LambdaLR", lr_lambda="infinite"), False),
+        (momentum_that_starts_later("RMSprop"), False),  # its buffer is made at the first update or never
+        (momentum_that_starts_later("SGD"), True),
     ],
 )
 def test_where_paths_once_went_apart(setting: Setting, is_trained: bool) -> None:
