@@ -34,14 +34,17 @@ class Resources:
     ray: str  # local | none | an address
 
 
-def share_out(space: SearchSpace, *, workers: int | None, ray: str, cores: int, devices: int) -> Resources:
+def share_out(
+    space: SearchSpace, *, workers: int | None, ray: str, cores: int, devices: int, stacked: bool = True
+) -> Resources:
     """Workers and the threads of each, so that workers do not fight over cores.
 
-    By default a worker per GPU, else per core, but none with fewer than :data:`ROWS_WORTH_A_WORKER` rows.
+    By default a worker per GPU, else per core, but none with fewer than :data:`ROWS_WORTH_A_WORKER` rows;
+    where trials are not stacked, none without a trial.
     """
     if ray == "none":
         return Resources(workers=1, threads=cores, ray=ray)
-    worth = max(1, space.concurrency // ROWS_WORTH_A_WORKER)
+    worth = max(1, space.concurrency // (ROWS_WORTH_A_WORKER if stacked else 1))
     count = workers if workers is not None else min(worth, devices or cores)
     return Resources(workers=count, threads=max(1, cores // count), ray=ray)
 
@@ -95,6 +98,7 @@ def run_stored_sweep(
         ray=ray,
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         devices=torch.cuda.device_count() if plan["device"] == "cuda" else 0,
+        stacked=plan["execution"] == "stacked",
     )
     setup = WorkerSetup(
         task=space.task,

@@ -81,3 +81,9 @@ def test_cores_are_shared_out(
 def test_addresses_that_lead_nowhere(ray: str) -> None:
     with pytest.raises(BadInput, match="--ray"):
         check_cluster(ray)
+
+
+@pytest.mark.parametrize(("stacked", "workers"), [(True, 1), (False, 4)])
+def test_trials_that_are_not_stacked_are_worth_a_worker_each(stacked: bool, workers: int) -> None:
+    shared = share_out(space(concurrency=4), workers=None, ray="local", cores=8, devices=0, stacked=stacked)
+    assert shared.workers == workers
