@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -16,6 +16,7 @@ import torch
 from search_spaces.task_code import TaskRefused
 from workers.loop_setting import LoopSetting, Shown, optimizers_of
 from workers.messages import Admission, Diverged, Measured, Note, TaskArguments, WorkerSetup
+from workers.one_by_one import OneByOne
 from workers.optimization import optimizer_class, takes_metric
 from workers.outcomes import divergence
 from workers.randomness import epoch_seed
@@ -190,56 +191,24 @@ def _float(value: object) -> float | None:
     return float(value) if isinstance(value, (int, float)) else None
 
 
-class LoopTrials:
-    """The trials of one worker that train by their own loops, with a population's verbs."""
+class LoopTrials(OneByOne[LoopTrial]):
+    """The trials of one worker that train by their own loops; a loop starts when it is first advanced."""
 
     def __init__(self, setup: WorkerSetup, arguments: TaskArguments) -> None:
         """No trial yet."""
-        self._setup = setup
-        self._arguments = arguments
-        self._trials: dict[int, LoopTrial] = {}
+        super().__init__(lambda trial: LoopTrial(setup, arguments, trial), setup.epochs)
         self._notes: list[Note] = []
-
-    @property
-    def free_slots(self) -> int:
-        """Loops need no slot: there is always room."""
-        return 1
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no trial is here."""
-        return not self._trials
-
-    def admit(self, trial: Admission) -> None:
-        """Take ``trial`` in; its loop starts when it is first advanced."""
-        self._trials[trial.number] = LoopTrial(self._setup, self._arguments, trial)
 
     def release(self, number: int) -> None:
         """Let trial ``number`` go; what its loop raises at its end is a note."""
-        trial = self._trials.pop(number)
+        trial = self._trials[number]
+        super().release(number)
         try:
             trial.close()
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's own finally blocks
             self._notes.append(
                 Note(number=number, sentence=f"its loop, when it was closed, raised {named(error)}")
             )
-
-    def holds(self, number: int) -> bool:
-        """Whether trial ``number`` is here."""
-        return number in self._trials
-
-    def advance(self, numbers: Sequence[int]) -> list[Measured | Diverged]:
-        """Train one epoch of each trial in ``numbers`` that is here; diverged and complete ones leave."""
-        outcomes = []
-        for number in sorted(numbers):
-            trial = self._trials.get(number)
-            if trial is None:
-                continue
-            outcome = trial.advance()
-            outcomes.append(outcome)
-            if isinstance(outcome, Diverged) or trial.epochs_done == self._setup.epochs:
-                self.release(number)
-        return outcomes
 
     def close(self) -> None:
         """Let every trial go."""

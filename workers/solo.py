@@ -7,7 +7,6 @@ cannot be stacked.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from workers.keyed_randomness import KeyedRandomness, update_keys
 from workers.messages import Admission, Diverged, Measured
+from workers.one_by_one import OneByOne
 from workers.optimization import Horizon, Optimization
 from workers.outcomes import EpochNumbers, judge
 from workers.randomness import data_order, initial_model
@@ -117,45 +117,9 @@ class SoloTrial:
         return sums
 
 
-class SoloTrials:
-    """The trials of one worker that train solo, with a population's verbs."""
+class SoloTrials(OneByOne[SoloTrial]):
+    """The trials of one worker that train solo."""
 
     def __init__(self, recipe: Recipe) -> None:
         """No trial yet."""
-        self._recipe = recipe
-        self._trials: dict[int, SoloTrial] = {}
-
-    @property
-    def free_slots(self) -> int:
-        """Solo trials need no slot: there is always room."""
-        return 1
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no trial is here."""
-        return not self._trials
-
-    def admit(self, trial: Admission) -> None:
-        """Take ``trial`` in with its initial weights."""
-        self._trials[trial.number] = SoloTrial(self._recipe, trial)
-
-    def release(self, number: int) -> None:
-        """Let trial ``number`` go."""
-        del self._trials[number]
-
-    def holds(self, number: int) -> bool:
-        """Whether trial ``number`` is here."""
-        return number in self._trials
-
-    def advance(self, numbers: Sequence[int]) -> list[Measured | Diverged]:
-        """Train one epoch of each trial in ``numbers`` that is here; diverged and complete ones leave."""
-        outcomes = []
-        for number in sorted(numbers):
-            trial = self._trials.get(number)
-            if trial is None:
-                continue
-            outcome = trial.advance()
-            outcomes.append(outcome)
-            if isinstance(outcome, Diverged) or trial.epochs_done == self._recipe.epochs:
-                self.release(number)
-        return outcomes
+        super().__init__(lambda trial: SoloTrial(recipe, trial), recipe.epochs)

@@ -13,6 +13,7 @@ import torch
 from search_spaces.settings import PopulationKey
 from workers.loops import LoopTrials
 from workers.messages import Admission, Failed, Note, Orders, Outcome, Report, TaskArguments, WorkerSetup
+from workers.one_by_one import OneByOne
 from workers.population import Population
 from workers.process_environment import prepare
 from workers.recipe import Recipe, numeric_settings
@@ -96,7 +97,7 @@ class Worker:
         for bench in [bench for benches in self._benches.values() for bench in benches]:
             held = [number for number in orders.advance if bench.holds(number)]
             # Trials that train alone also fail alone.
-            alone = isinstance(bench, (SoloTrials, LoopTrials))
+            alone = isinstance(bench, OneByOne)
             for together in [[number] for number in held] if alone else [held]:
                 outcomes.extend(_advanced(bench, together))
         return outcomes
