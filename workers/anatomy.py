@@ -5,7 +5,7 @@ Found by one training pass over the model with its first initial weights, not by
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,8 +14,15 @@ from torch import Tensor, nn
 from workers.keyed_randomness import KeyedRandomness
 from workers.optimization import is_bias_or_norm
 from workers.randomness import initial_model
-from workers.row_layout import RowLayout
-from workers.tasks.task import Data, Task
+from workers.recipe import Recipe
+from workers.row_layout import RowLayout, plain_formulas
+from workers.vector_tails import Size, TailSizes
+
+_SEEDS_COMPARED = 4  # a buffer that is drawn may turn out the same for two
+
+
+class CannotStack(ValueError):
+    """A model that no population can hold, in words of the model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +33,8 @@ class Anatomy:
     weights: int  # how many of the trained numbers belong to the first parameter group
     stacked: tuple[str, ...]  # buffers and frozen parameters that change in training or with the seed
     draws_masks: bool  # whether dropout asks for masks
-    interleaves_rows: bool  # whether it calls functions that want :class:`workers.row_layout.RowLayout`
+    wants_layout: bool  # whether it calls functions that want :class:`workers.row_layout.RowLayout`
+    tails: frozenset[Size]  # of functions whose tails differ, on a processor
 
     @property
     def size(self) -> int:
@@ -34,26 +42,21 @@ class Anatomy:
         return sum(shape.numel() for shape in self.trained.values())
 
 
-def anatomy_of(task: Task, data: Data, batch_size: int, *, two_groups: bool = False) -> Anatomy:
-    """The anatomy of the task's model, on the CPU.
+def anatomy_of(recipe: Recipe, batch_size: int, *, two_groups: bool = False) -> Anatomy:
+    """The anatomy of the recipe's model, on the CPU.
 
-    Raises ValueError where nothing is trained, or one of two parameter groups would be empty, and whatever
-    the task's own code raises.
+    Raises CannotStack where a population cannot hold its parameters, ValueError where nothing is trained or
+    one of two parameter groups would be empty, and whatever the task's own code raises.
     """
-    first, second = initial_model(task, 0), initial_model(task, 1)
+    first, *others = (initial_model(recipe.task, seed) for seed in range(_SEEDS_COMPARED))
     before = {name: tensor.clone() for name, tensor in tensors_of(first)}
-    other = dict(tensors_of(second))
-    examples = len(data.train_inputs) if data.full_batch_updates is not None else batch_size
-    first.train()
     masks, layout = KeyedRandomness(torch.tensor(0, dtype=torch.int32)), RowLayout()
-    with torch.random.fork_rng(devices=[]), masks, layout:
-        loss = task.loss(first(data.train_inputs[:examples].cpu()), data.train_targets[:examples].cpu())
-        loss.backward()  # type: ignore[no-untyped-call]
-    trained = {
-        name: parameter.shape for name, parameter in first.named_parameters() if _is_trained(parameter)
-    }
-    if not trained:
-        raise ValueError("the loss does not depend on any parameter of the model")
+    tails = TailSizes(halved=recipe.precision == "bf16")
+    with torch.random.fork_rng(devices=[]), masks, layout, plain_formulas(), tails:
+        _try(recipe, first, batch_size)
+    parameters = {name: tensor for name, tensor in first.named_parameters() if _is_trained(tensor)}
+    _refuse_types(parameters.values())
+    trained = {name: parameter.shape for name, parameter in parameters.items()}
     weights = sum(shape.numel() for shape in trained.values())
     if two_groups:
         groups = {
@@ -65,18 +68,48 @@ def anatomy_of(task: Task, data: Data, batch_size: int, *, two_groups: bool = Fa
             raise ValueError(f"bias_lr needs two groups, and the model has no {empty[0]}")
         trained = {**groups["weights"], **groups["biases and norms"]}
         weights = sum(shape.numel() for shape in groups["weights"].values())
+    alike = [before, *(dict(tensors_of(other)) for other in others)]
     changing = tuple(
         name
         for name, tensor in tensors_of(first)
-        if name not in trained and not (_equal(tensor, before[name]) and _equal(before[name], other[name]))
+        if name not in trained and not all(_equal(tensor, one[name]) for one in alike)
     )
     return Anatomy(
         trained=trained,
         weights=weights,
         stacked=changing,
         draws_masks=masks.layers > 0,
-        interleaves_rows=layout.calls > 0,
+        wants_layout=layout.calls > 0,
+        tails=frozenset(tails.sizes) if recipe.device.type == "cpu" else frozenset(),
     )
+
+
+def _try(recipe: Recipe, model: nn.Module, batch_size: int) -> None:
+    """One update without its step, and an evaluation as far as its sizes go."""
+    task, data = recipe.task, recipe.data
+    examples = len(data.train_inputs) if data.full_batch_updates is not None else batch_size
+    inputs = recipe.augmented(data.train_inputs[:examples].cpu(), torch.tensor(0, dtype=torch.int32))
+    model.train()
+    loss = task.loss(model(inputs), data.train_targets[:examples].cpu())
+    loss.backward()  # type: ignore[no-untyped-call]
+    model.eval()
+    sizes: set[int] = set()
+    with torch.no_grad():
+        for inputs, targets, _ in recipe.validation_parts():
+            if len(inputs) not in sizes:
+                task.metrics(model(inputs.cpu()), targets.cpu())
+            sizes.add(len(inputs))
+
+
+def _refuse_types(trained: Collection[nn.Parameter]) -> None:
+    """Rows are of one type of real numbers."""
+    if not trained:
+        raise ValueError("the loss does not depend on any parameter of the model")
+    types = sorted({str(parameter.dtype).removeprefix("torch.") for parameter in trained})
+    if len(types) > 1:
+        raise CannotStack(f"its parameters are of several types, {' and '.join(types)}")
+    if not all(parameter.is_floating_point() for parameter in trained):
+        raise CannotStack(f"its parameters are {types[0]}, and what stacks is real")
 
 
 def tensors_of(model: nn.Module) -> Iterable[tuple[str, Tensor]]:

@@ -21,9 +21,11 @@ from workers.messages import Admission, Diverged, Measured
 from workers.optimization import Horizon
 from workers.outcomes import EpochNumbers, judge
 from workers.recipe import Recipe
+from workers.row_layout import plain_formulas
 from workers.schedule_table import GroupRates, SchedulePath, schedule_path
-from workers.stacked_model import Rows, StackedModel, padded, plain_formulas
+from workers.stacked_model import Rows, StackedModel, padded
 from workers.update_rules import UPDATE_RULES, Coefficients, RowNumbers
+from workers.vector_tails import with_tails
 
 MINIMUM_WIDTH = 4
 _NORM_EPSILON = 1e-6  # of torch.nn.utils.clip_grad_norm_
@@ -55,7 +57,8 @@ class Population:
         self._batch_size = batch_size
         self._updates = recipe.data.updates_per_epoch(batch_size)
         self._width = max(width, MINIMUM_WIDTH)
-        anatomy = anatomy_of(recipe.task, recipe.data, batch_size, two_groups=two_groups)
+        anatomy = anatomy_of(recipe, batch_size, two_groups=two_groups)
+        self._tails = anatomy.tails
         self._model = StackedModel(recipe, anatomy, MINIMUM_WIDTH)
         everything = slice(0, anatomy.size)
         weights, others = slice(0, anatomy.weights), slice(anatomy.weights, anatomy.size)
@@ -157,10 +160,11 @@ class Population:
     ) -> tuple[list[list[float]], list[list[float]], dict[str, list[float]]]:
         """One epoch over the rows in ``slots``: losses and gradient norms (rows, updates), metrics (rows,).
 
-        Trains on a gathered copy unless every slot is in use, so that empty slots cost nothing.
+        Trains on a gathered copy unless every slot is in use, so that empty slots cost nothing. Copies of
+        the first row are put behind where there are too few, or the last would have vector tails.
         """
-        padding = max(0, MINIMUM_WIDTH - len(slots))
-        everyone = len(slots) == len(self._rows)
+        padding = with_tails(len(slots), self._tails, MINIMUM_WIDTH) - len(slots)
+        everyone = padding == 0 and len(slots) == len(self._rows)
         picked = torch.tensor(slots + slots[:1] * padding, device=self._recipe.device)
         rows, rates = rows + rows[:1] * padding, rates + rates[:1] * padding
         live = self._model.rows if everyone else self._model.rows.picked(picked)

@@ -10,13 +10,15 @@ those functions is put back, rows first, in both directions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 _INTERLEAVING = frozenset(
@@ -34,16 +36,21 @@ _INTERLEAVING = frozenset(
 
 
 class RowLayout(TorchFunctionMode):
-    """While this is entered under vmap, functions that interleave rows have rows first in and out."""
+    """While this is entered under vmap, functions that interleave rows have rows first in and out.
+
+    And what batched embedding forgets is done: no gradient comes to the row of ``padding_idx``.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.calls = 0  # of functions that interleave rows
+        self.calls = 0  # of functions that want this
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Put the first argument and the result of such a function in order."""
+        if func is functional.embedding:
+            return self._embedded(*args, **(kwargs or {}))
         if func not in _INTERLEAVING:
             return func(*args, **(kwargs or {}))
         self.calls += 1
@@ -53,6 +60,17 @@ class RowLayout(TorchFunctionMode):
         else:
             given["input"] = rows_first(given["input"])
         return rows_first(func(*args, **given))
+
+    def _embedded(
+        self, input: Tensor, weight: Tensor, padding_idx: int | None = None, *args: Any, **kwargs: Any
+    ) -> Tensor:
+        """torch.nn.functional.embedding."""
+        found = functional.embedding(input, weight, padding_idx, *args, **kwargs)
+        if padding_idx is None:
+            return found
+        self.calls += 1
+        padding = (input == padding_idx % len(weight)).unsqueeze(-1)
+        return torch.where(padding, found.detach(), found)
 
 
 def rows_first(tensor: Tensor) -> Tensor:
@@ -91,3 +109,15 @@ class _Contiguous(Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return gradient.contiguous()
+
+
+@contextmanager
+def plain_formulas() -> Iterator[None]:
+    """Attention by the formula's own operations: fused kernels take batched rows one by one."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from workers.anatomy import Anatomy, tensors_of
 from workers.keyed_randomness import KeyedRandomness
@@ -47,18 +46,6 @@ class Rows:
 def padded(tensor: Tensor, rows: int) -> Tensor:
     """``tensor`` with rows of zeros behind its own, ``rows`` in all."""
     return torch.cat([tensor, tensor.new_zeros(rows - len(tensor), *tensor.shape[1:])])
-
-
-@contextmanager
-def plain_formulas() -> Iterator[None]:
-    """Attention by the formula's own operations: fused kernels take batched rows one by one."""
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 class StackedModel:
@@ -169,16 +156,17 @@ class StackedModel:
         if key is not None:
             inputs = self._recipe.augmented(inputs, key)
             masks = KeyedRandomness(key) if self._anatomy.draws_masks else masks
-        with masks:
+        with masks, self._layout():
             return self._recipe.task.loss(self._outputs(parameters, buffers, inputs), targets)
 
     def _metrics_of_row(
         self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor, targets: Tensor
     ) -> dict[str, Tensor]:
-        outputs = self._outputs(parameters, buffers, inputs)
-        return dict(self._recipe.task.metrics(outputs, targets))
+        with self._layout():
+            return dict(self._recipe.task.metrics(self._outputs(parameters, buffers, inputs), targets))
 
     def _outputs(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor) -> Any:
-        layout = RowLayout() if self._anatomy.interleaves_rows else nullcontext()
-        with layout:
-            return functional_call(self._skeleton, {**parameters, **buffers}, (inputs,))
+        return functional_call(self._skeleton, {**parameters, **buffers}, (inputs,))
+
+    def _layout(self) -> AbstractContextManager[object]:
+        return RowLayout() if self._anatomy.wants_layout else nullcontext()

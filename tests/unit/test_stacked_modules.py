@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,45 +11,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tests.unit.trials_for_tests import admission
-from workers.anatomy import anatomy_of
-from workers.messages import Admission, Measured
+from tests.unit.modules_for_tests import (
+    BATCH,
+    IMAGES,
+    SEQUENCES,
+    VECTORS,
+    WORDS,
+    Task,
+    alone,
+    assert_equal_up_to_rounding,
+    neighbour,
+    recipe,
+    stacked,
+    subject,
+)
+from workers.anatomy import CannotStack, anatomy_of
 from workers.population import Population
-from workers.recipe import Recipe
-from workers.solo import SoloTrial
-from workers.tasks.task import Data
-
-EXAMPLES, EPOCHS, BATCH = 40, 3, 8
-
-
-class Task:
-    """Any model on random inputs, to tell three classes apart."""
-
-    def __init__(self, make: Callable[[], nn.Module], inputs: Tensor, *, double: bool = True) -> None:
-        self._make = make
-        self._inputs = inputs
-        self._double = double and inputs.is_floating_point()
-
-    def model(self) -> nn.Module:
-        made = self._make()
-        return made.double() if self._double else made
-
-    def data(self) -> Data:
-        inputs = self._inputs.double() if self._double else self._inputs
-        targets = torch.arange(EXAMPLES) % 3
-        cut = EXAMPLES // 5
-        return Data(
-            train_inputs=inputs[cut:],
-            train_targets=targets[cut:],
-            validation_inputs=inputs[:cut],
-            validation_targets=targets[:cut],
-        )
-
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return functional.cross_entropy(outputs, targets)
-
-    def metrics(self, outputs: Tensor, targets: Tensor) -> Mapping[str, Tensor]:
-        return {"val_loss": self.loss(outputs, targets)}
 
 
 class Augmented(Task):
@@ -133,14 +110,19 @@ def words() -> nn.Module:
     return nn.Sequential(nn.Embedding(7, 4), nn.Flatten(), nn.Dropout(0.3), nn.Linear(20, 3))
 
 
+def padded_words() -> nn.Module:
+    """Word 0 is padding: its vector stays as it is, and each word's gradient is shared by its uses."""
+    return nn.Sequential(
+        nn.Embedding(7, 4, padding_idx=-7, scale_grad_by_freq=True, max_norm=1.5),
+        nn.Flatten(),
+        nn.Linear(20, 3),
+    )
+
+
 def normed() -> nn.Module:
     return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.GroupNorm(2, 8), nn.Linear(8, 3))
 
 
-VECTORS = torch.randn(EXAMPLES, 6, generator=torch.Generator().manual_seed(1))
-SEQUENCES = torch.randn(EXAMPLES, 5, 4, generator=torch.Generator().manual_seed(2))
-IMAGES = torch.randn(EXAMPLES, 1, 6, 6, generator=torch.Generator().manual_seed(3))
-WORDS = torch.randint(7, (EXAMPLES, 5), generator=torch.Generator().manual_seed(4))
 TASKS: dict[str, Callable[[], Task]] = {
     "convolution, BatchNorm2d, Dropout2d": lambda: Task(convolutions, IMAGES),
     "convolution to one pixel": lambda: Task(to_one_pixel, IMAGES),
@@ -149,74 +131,10 @@ TASKS: dict[str, Callable[[], Task]] = {
     "attention, LayerNorm": lambda: Task(Attentive, SEQUENCES),
     "transformer encoder": lambda: Task(encoder, SEQUENCES),
     "embedding, Dropout": lambda: Task(words, WORDS),
+    "embedding, padding": lambda: Task(padded_words, WORDS),
     "frozen, tied and unused parameters": lambda: Task(PartlyUsed, VECTORS),
     "augmentation": lambda: Augmented(lambda: nn.Linear(6, 3), VECTORS),
 }
-
-
-def recipe(task: Task, precision: str = "float32") -> Recipe:
-    return Recipe(task=task, data=task.data(), epochs=EPOCHS, metric="val_loss", precision=precision)
-
-
-def subject(**changes: Any) -> Admission:
-    arguments = {"lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01, **changes}
-    return admission(3, seed=1, batch_size=BATCH, **arguments)
-
-
-def neighbour(number: int, *, diverging: bool = False, **changes: Any) -> Admission:
-    lr = 1e30 if diverging else 0.01 * number
-    return admission(90 + number, seed=number % 3, batch_size=BATCH, lr=lr, momentum=0.5, **changes)
-
-
-def stacked(
-    task: Task,
-    *,
-    width: int = 6,
-    slot: int = 2,
-    late: bool = False,
-    diverging: bool = False,
-    precision: str = "float32",
-    **changes: Any,
-) -> tuple[list[Any], dict[str, Tensor]]:
-    """Outcomes of the subject's first two epochs, and its weights and buffers after them."""
-    rows = Population(
-        recipe(task, precision),
-        optimizer="SGD",
-        batch_size=BATCH,
-        width=width,
-        two_groups=bool(changes.get("two_groups")),
-    )
-    grouped = {"two_groups": True} if changes.get("two_groups") else {}
-    others = [neighbour(n, diverging=diverging and n % 2 == 0, **grouped) for n in range(width) if n != slot]
-    for other in others:
-        rows.admit(other, other.number - 90)
-    numbers = [other.number for other in others]
-    if late:
-        rows.advance(numbers)
-    rows.admit(subject(**changes), slot)
-    outcomes = [outcome for _ in range(2) for outcome in rows.advance([3, *numbers])]
-    return [outcome for outcome in outcomes if outcome.number == 3], rows.weights(3)
-
-
-def alone(task: Task, precision: str = "float32", **changes: Any) -> tuple[list[Any], dict[str, Tensor]]:
-    """The same by the plain loop."""
-    trial = SoloTrial(recipe(task, precision), subject(**changes))
-    return [trial.advance(), trial.advance()], {
-        name: tensor.detach() for name, tensor in trial.model.state_dict().items()
-    }
-
-
-def assert_equal_up_to_rounding(task: Task, rtol: float = 1e-8, **changes: Any) -> None:
-    outcomes, weights = stacked(task, **changes)
-    expected, expected_weights = alone(task, **changes)
-    for found, wanted in zip(outcomes, expected, strict=True):
-        assert isinstance(found, Measured)
-        assert (found.lr, found.momentum, found.step) == (wanted.lr, wanted.momentum, wanted.step)
-        assert found.train_loss == pytest.approx(wanted.train_loss, rel=rtol)
-        assert found.metrics["val_loss"] == pytest.approx(wanted.metrics["val_loss"], rel=rtol)
-        assert found.grad_norm == pytest.approx(wanted.grad_norm, rel=10 * rtol)
-    for name, found in weights.items():
-        torch.testing.assert_close(found, expected_weights[name], rtol=rtol, atol=rtol)
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -304,28 +222,60 @@ def test_bf16_is_what_autocast_makes_of_the_plain_loop() -> None:
 
 def test_anatomy() -> None:
     task = TASKS["frozen, tied and unused parameters"]()
-    found = anatomy_of(task, task.data(), BATCH)
+    found = anatomy_of(recipe(task), BATCH)
     assert list(found.trained) == ["one.weight", "one.bias", "other.bias", "head.weight", "head.bias"]
     assert set(found.stacked) == {"frozen.weight", "frozen.bias", "unused.weight", "unused.bias"}
     assert not found.draws_masks
     attentive = TASKS["attention, LayerNorm"]()
-    taken_apart = anatomy_of(attentive, attentive.data(), BATCH, two_groups=True)
+    taken_apart = anatomy_of(recipe(attentive), BATCH, two_groups=True)
     assert taken_apart.stacked == ()  # its buffer is the same for every trial and never changes
     assert taken_apart.draws_masks
     assert taken_apart.weights == 4 * 12 + 4 * 3
     assert taken_apart.size - taken_apart.weights == 12 + 3 + 4 + 4
     batch_norm = TASKS["convolution, BatchNorm2d, Dropout2d"]()
-    assert set(anatomy_of(batch_norm, batch_norm.data(), BATCH).stacked) == {
+    assert set(anatomy_of(recipe(batch_norm), BATCH).stacked) == {
         "1.running_mean",
         "1.running_var",
         "1.num_batches_tracked",
     }
 
 
+def test_a_buffer_that_is_drawn_is_each_trials_own() -> None:
+    """Though seeds 0 and 1 draw the same."""
+
+    def signed() -> nn.Module:
+        model = nn.Sequential(nn.Linear(6, 3))
+        model.register_buffer("sign", torch.tensor(1.0 if torch.initial_seed() < 2 else -1.0))
+        model.register_forward_hook(lambda module, _, outputs: outputs * module.sign)
+        return model
+
+    assert anatomy_of(recipe(Task(signed, VECTORS)), BATCH).stacked == ("sign",)
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "words"),
+    [
+        ((torch.float32, torch.float64), "of several types, float32 and float64"),
+        ((torch.complex64, torch.complex64), "complex64, and what stacks is real"),
+    ],
+)
+def test_parameters_that_no_row_can_hold_are_refused(dtypes: tuple[torch.dtype, ...], words: str) -> None:
+    class Typed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = (nn.Parameter(torch.ones(6, 3, dtype=dtype)) for dtype in dtypes)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            return (inputs.to(self.one.dtype) @ self.one + inputs.to(self.two.dtype) @ self.two).abs()
+
+    with pytest.raises(CannotStack, match=words):
+        anatomy_of(recipe(Task(Typed, VECTORS, double=False)), BATCH)
+
+
 def test_two_groups_of_a_model_without_biases_are_refused() -> None:
     task = Task(lambda: nn.Linear(6, 3, bias=False), VECTORS)
     with pytest.raises(ValueError, match="no biases and norms"):
-        anatomy_of(task, task.data(), BATCH, two_groups=True)
+        anatomy_of(recipe(task), BATCH, two_groups=True)
 
 
 def test_a_model_that_is_not_trained_at_all_is_refused() -> None:
@@ -338,7 +288,7 @@ def test_a_model_that_is_not_trained_at_all_is_refused() -> None:
 
     task = Task(frozen, VECTORS)
     with pytest.raises(ValueError, match="does not depend on any parameter"):
-        anatomy_of(task, task.data(), BATCH)
+        anatomy_of(recipe(task), BATCH)
 
 
 def test_training_leaves_pytorchs_generator_and_the_task_alone() -> None:
