@@ -243,6 +243,9 @@ def test_depth_and_dropout_shape_the_network(write: Write) -> None:
     names = [type(layer).__name__ for layer in Table(path, "y", depth=1, dropout=0.1).model().children()]
     assert names == ["Linear", "ReLU", "Dropout", "Linear", "Flatten"]
     assert len(list(Table(path, "y", depth=0).model().children())) == 2
+    smooth = [type(layer).__name__ for layer in Table(path, "y", activation="gelu").model().children()]
+    assert smooth.count("GELU") == 2
+    assert "ReLU" not in smooth
 
 
 REFUSED = {
@@ -266,6 +269,12 @@ REFUSED = {
     "rows of .* have more fields than its header": ("a,y", lambda i: f"{i},{i},{i}", 40, {}),
     "kind must be auto, classify or regress, got cluster": ("a,y", lambda i: f"{i},{i}", 40, {"kind": "cluster"}),
     "validation_share must lie between 0 and 1, got 1.0": ("a,y", lambda i: f"{i},{i}", 40, {"validation_share": 1.0}),
+    "activation must be relu, gelu, silu, tanh, got swish": (
+        "a,y",
+        lambda i: f"{i},{i}",
+        40,
+        {"activation": "swish"},
+    ),
     "depth must be a whole number of at least 0, got -1": ("a,y", lambda i: f"{i},{i}", 40, {"depth": -1}),
 }  # fmt: skip
 

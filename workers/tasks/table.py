@@ -13,6 +13,13 @@ from workers.tasks.classification import accuracy
 from workers.tasks.table_examples import Examples, examples_of
 from workers.tasks.task import Data
 
+ACTIVATIONS: Mapping[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+}
+
 
 class Table:
     """A column of a table from the others: classes by cross-entropy, numbers by squared error."""
@@ -24,6 +31,7 @@ class Table:
         kind: Literal["auto", "classify", "regress"] = "auto",
         width: int = 64,
         depth: int = 2,
+        activation: Literal["relu", "gelu", "silu", "tanh"] = "relu",
         dropout: float = 0.0,
         split_seed: int = 0,
         validation_share: float = 0.2,
@@ -31,7 +39,8 @@ class Table:
         """``path`` of a CSV or Parquet file; ``target``, the column to predict.
 
         ``kind`` auto takes text, truth values and up to 20 whole numbers that recur for classes, and
-        other numbers for a quantity. ``depth`` hidden layers of ``width`` units; ``dropout`` after each.
+        other numbers for a quantity. ``depth`` hidden layers of ``width`` units, each with ``activation``
+        and ``dropout`` behind it.
         ``validation_share`` of the rows (classes: of each class) validates, drawn by ``split_seed``.
         Raises ValueError where the file cannot be learned from.
         """
@@ -39,6 +48,9 @@ class Table:
             raise ValueError(f"kind must be auto, classify or regress, got {kind}")
         self.width = at_least("width", width, 1)
         self.depth = at_least("depth", depth, 0)
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be {', '.join(ACTIVATIONS)}, got {activation}")
+        self.activation = activation
         self.dropout = dropout_rate(dropout)
         self.examples: Examples = examples_of(
             path,
@@ -49,11 +61,12 @@ class Table:
         )
 
     def model(self) -> nn.Module:
-        """Linear layers with ReLU and dropout between; logits, or one standardised number."""
+        """Linear layers with activation and dropout between; logits, or one standardised number."""
         layers: list[nn.Module] = []
         features = self.examples.data.train_inputs.shape[1]
         for _ in range(self.depth):
-            layers += [nn.Linear(features, self.width), nn.ReLU(), nn.Dropout(self.dropout)]
+            layers += [nn.Linear(features, self.width), ACTIVATIONS[self.activation]()]
+            layers.append(nn.Dropout(self.dropout))
             features = self.width
         if self.examples.classes:
             return nn.Sequential(*layers, nn.Linear(features, len(self.examples.classes)))
