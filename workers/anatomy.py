@@ -88,9 +88,12 @@ def _try(recipe: Recipe, model: nn.Module, batch_size: int) -> None:
     """One update without its step, and an evaluation as far as its sizes go."""
     task, data = recipe.task, recipe.data
     examples = len(data.train_inputs) if data.full_batch_updates is not None else batch_size
-    inputs = recipe.augmented(data.train_inputs[:examples].cpu(), torch.tensor(0, dtype=torch.int32))
+    # Copies: a model may write into its inputs.
+    inputs, targets = (
+        examples_of[:examples].to("cpu", copy=True) for examples_of in (data.train_inputs, data.train_targets)
+    )
     model.train()
-    loss = task.loss(model(inputs), data.train_targets[:examples].cpu())
+    loss = task.loss(model(recipe.augmented(inputs, torch.tensor(0, dtype=torch.int32))), targets)
     loss.backward()  # type: ignore[no-untyped-call]
     model.eval()
     sizes: set[int] = set()

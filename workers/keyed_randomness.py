@@ -192,6 +192,28 @@ class KeyedRandomness(TorchFunctionMode):
         return input.mul_(factors) if inplace else input * factors
 
 
+class SoloRandomness(KeyedRandomness):
+    """The same for a plain loop, where a backward pass may do parts of the forward pass again.
+
+    In such parts (torch.utils.checkpoint) masks are left to PyTorch's own generator, which is put back when
+    they are done again, as no mode is entered then.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """As KeyedRandomness, but in such parts everything goes its way."""
+        if _may_be_done_again():
+            return func(*args, **(kwargs or {}))
+        return super().__torch_function__(func, types, args, kwargs)
+
+
+def _may_be_done_again() -> bool:
+    """Whether this is a checkpoint's forward pass: without a graph, or with hooks for what a graph keeps."""
+    hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)
+    return not torch.is_grad_enabled() or hooks is not None
+
+
 _Answer = Callable[..., Any]
 _KEYED: Mapping[Any, _Answer] = {
     functional.dropout: KeyedRandomness.dropout,

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
 from search_spaces.task_code import TaskRefused
@@ -55,8 +56,10 @@ def probe(reference: str, arguments: TaskArguments, batch_size: int) -> tuple[st
             data = task_data(reference, arguments)
         tried = _Tried(path=path, task=task, data=data)
         inputs, targets = _batch(data, batch_size)
-        model = _model(tried)
+        model, another = _model(tried), _model(tried)
+        before = {name: one.clone() for name, one in another.named_buffers() if not is_lazy(one)}
         _train(tried, model, inputs, targets)
+        _refuse_shared(model, another, before)
         model.eval()
         with torch.no_grad():
             if len(inputs) < len(data.train_inputs):
@@ -73,7 +76,8 @@ def _batch(data: Data, batch_size: int) -> tuple[Tensor, Tensor]:
             f"at most {len(data.train_inputs)}",
         )
     examples = len(data.train_inputs) if data.full_batch_updates is not None else batch_size
-    return data.train_inputs[:examples], data.train_targets[:examples]
+    # Copies: a model may write into its inputs.
+    return data.train_inputs[:examples].clone(), data.train_targets[:examples].clone()
 
 
 def _model(tried: _Tried) -> nn.Module:
@@ -114,6 +118,20 @@ def _train(tried: _Tried, model: nn.Module, inputs: Tensor, targets: Tensor) -> 
         loss.backward()  # type: ignore[no-untyped-call]
     if all(parameter.grad is None for parameter in model.parameters()):
         raise independent
+
+
+def _refuse_shared(model: nn.Module, another: nn.Module, before: Mapping[str, Tensor]) -> None:
+    """Refuse models that train each other; ``before``: buffers of ``another`` before ``model`` trained."""
+    own = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
+    shared = [name for name, parameter in another.named_parameters() if id(parameter) in own]
+    buffers = dict(another.named_buffers())
+    shared += [name for name, buffer in before.items() if not torch.equal(buffers[name], buffer)]
+    if shared:
+        raise TaskRefused(
+            f"model() returned a model whose '{shared[0]}' is that of the one it returned before",
+            "a new model at every call",
+            "trials would train each other: make its layers in model(), or copy.deepcopy() what is kept",
+        )
 
 
 def _augmented(tried: _Tried, inputs: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ def epoch_seed(seed: int, epoch: int) -> int:
     return (seed * _EPOCH_STRIDE + epoch) % 2**63
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=32)  # an order of a million examples takes 8 MB
 def data_order(seed: int, epoch: int, examples: int) -> Tensor:
     """Order of the training examples in ``epoch`` (from 1) of a trial with ``seed``: (examples,)."""
     generator = torch.Generator().manual_seed(epoch_seed(seed, epoch))

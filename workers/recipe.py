@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from workers.keyed_randomness import uniform_numbers
-from workers.tasks.task import Data, Task, augmentation_of
+from workers.tasks.task import Data, Task, augmentation_of, copy_of
 
 MOST_EVALUATION_EXAMPLES = 512
 FEWEST_EVALUATION_EXAMPLES = 32
@@ -44,6 +44,10 @@ class Recipe:
             cache_enabled=False,
         )
 
+    def for_one_trial(self) -> Recipe:
+        """The same with a copy of the task: what it keeps of a trial, its model say, is that trial's."""
+        return replace(self, task=copy_of(self.task))
+
     @property
     def augments(self) -> bool:
         """Whether the task changes its training inputs at random."""
@@ -66,7 +70,9 @@ class Recipe:
         for part, part_targets in zip(
             torch.split(inputs, examples), torch.split(targets, examples), strict=True
         ):
-            yield part.to(self.device), part_targets.to(self.device), len(part) / len(inputs)
+            # Copies: a model may write into its inputs.
+            given = part.to(self.device, copy=True), part_targets.to(self.device, copy=True)
+            yield *given, len(part) / len(inputs)
 
 
 @contextmanager

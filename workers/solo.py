@@ -7,18 +7,24 @@ cannot be stacked.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from workers.keyed_randomness import KeyedRandomness, update_keys
+from workers.keyed_randomness import SoloRandomness, update_keys
 from workers.messages import Admission, Diverged, Measured
 from workers.one_by_one import OneByOne
 from workers.optimization import Horizon, Optimization
 from workers.outcomes import EpochNumbers, judge
-from workers.randomness import data_order, initial_model
+from workers.randomness import data_order, epoch_seed, initial_model
 from workers.recipe import Recipe
+from workers.tasks.task import Task
+from workers.tasks.user_task import numpy_and_random_seeded
+
+_EVALUATIONS = 2**40  # where their numbers begin, beyond those of any update
 
 
 class SoloTrial:
@@ -28,7 +34,7 @@ class SoloTrial:
         """Build model, optimizer and schedule. Raises ScheduleRefused."""
         self.number = trial.number
         self.epochs_done = 0
-        self._recipe = recipe
+        self._recipe = recipe = recipe.for_one_trial()
         self._seed = trial.seed
         self._setting = trial.setting
         self._updates = recipe.data.updates_per_epoch(trial.setting.batch_size)
@@ -44,8 +50,17 @@ class SoloTrial:
         self._optimization = Optimization(trial.setting, horizon, named, recipe.functions, recipe.optimizers)
         self._first_loss = 0.0
 
+    @property
+    def task(self) -> Task:
+        """The trial's own copy of the task."""
+        return self._recipe.task
+
     def advance(self) -> Measured | Diverged:
         """Train one epoch and evaluate."""
+        with numpy_and_random_seeded(epoch_seed(self._seed, self.epochs_done + 1)):
+            return self._advance()
+
+    def _advance(self) -> Measured | Diverged:
         epoch, before = self.epochs_done + 1, self.epochs_done * self._updates
         losses, norms = [], []
         self.model.train()
@@ -78,12 +93,9 @@ class SoloTrial:
     def _update(self, epoch: int, update: int) -> tuple[float, float]:
         inputs, targets = self._batch(epoch, update)
         made = self.epochs_done * self._updates + update
-        key = torch.from_numpy(update_keys(self._seed, made, 1))[0].to(self._recipe.device)
         optimizer = self._optimization.optimizer
         optimizer.zero_grad()
-        # What draws from PyTorch's own generator is a function of (seed, step) as well.
-        with torch.random.fork_rng(), KeyedRandomness(key):
-            torch.manual_seed(int(key))
+        with self._keyed(made) as key:
             inputs = self._recipe.augmented(inputs, key)
             with self._recipe.autocast():
                 loss = self._recipe.task.loss(self.model(inputs), targets)
@@ -99,7 +111,7 @@ class SoloTrial:
         inputs, targets = self._recipe.data.train_inputs, self._recipe.data.train_targets
         device = self._recipe.device
         if self._recipe.data.full_batch_updates is not None:
-            return inputs.to(device), targets.to(device)
+            return inputs.to(device, copy=True), targets.to(device, copy=True)
         size = self._setting.batch_size
         order = data_order(self._seed, epoch, len(inputs))
         picked = order[(update - 1) * size : update * size].to(inputs.device)
@@ -109,12 +121,21 @@ class SoloTrial:
     def _evaluate(self) -> dict[str, float]:
         self.model.eval()
         sums: dict[str, float] = {}
-        for inputs, targets, share in self._recipe.validation_parts():
-            with self._recipe.autocast():
-                found = self._recipe.task.metrics(self.model(inputs), targets)
-            for name, value in found.items():
-                sums[name] = sums.get(name, 0.0) + float(value) * share
+        with self._keyed(_EVALUATIONS + self.epochs_done):
+            for inputs, targets, share in self._recipe.validation_parts():
+                with self._recipe.autocast():
+                    found = self._recipe.task.metrics(self.model(inputs), targets)
+                for name, value in found.items():
+                    sums[name] = sums.get(name, 0.0) + float(value) * share
         return sums
+
+    @contextmanager
+    def _keyed(self, number: int) -> Iterator[Tensor]:
+        """Random numbers as functions of (seed, ``number``), those of PyTorch's own generator too."""
+        key = torch.from_numpy(update_keys(self._seed, number, 1))[0].to(self._recipe.device)
+        with torch.random.fork_rng(), SoloRandomness(key):
+            torch.manual_seed(int(key))
+            yield key
 
 
 class SoloTrials(OneByOne[SoloTrial]):

@@ -14,7 +14,7 @@ from search_spaces.task_code import TaskRefused
 from tests.unit.task_files_for_tests import GOOD, changed, task_file_in, with_method
 from workers.probe import BatchRefused, probe
 from workers.task_rehearsal import rehearse_task
-from workers.tasks.registry import make_task
+from workers.tasks.registry import make_task, task_data
 
 LABELS = "sides[{}] = {}\nreturn points[:200], sides[:200], points[200:], sides[200:]"
 POINTS = (
@@ -55,6 +55,22 @@ BAD: dict[str, tuple[str, str]] = {
     "another device": (
         with_method("model", "return nn.Linear(2, 2, device='meta')"),
         "model() put parameters on meta; wants a model on the CPU",
+    ),
+    "model() returns what it returned before": (
+        with_method(
+            "model",
+            "self.net = getattr(self, 'net', None) or nn.Linear(2, 2)\nreturn nn.Sequential(self.net)",
+        ),
+        "a model whose '0.weight' is that of the one it returned before; wants a new model at every call; "
+        "trials would train each other",
+    ),
+    "models share what training changes": (
+        with_method(
+            "model",
+            "self.norm = getattr(self, 'norm', None) or nn.BatchNorm1d(2).requires_grad_(False)\n"
+            "return nn.Sequential(self.norm, nn.Linear(2, 2))",
+        ),
+        "a model whose '0.running_mean' is that of the one it returned before",
     ),
     "inputs of the wrong shape": (
         with_method("model", "return nn.Linear(3, 2)"),
@@ -391,3 +407,18 @@ def test_data_is_read_once_for_all_batch_sizes(tmp_path: Path) -> None:
     )
     rehearse_task(task_file_in(tmp_path, text), {"width": Integer(low=4, high=9)}, Integer(low=8, high=64))
     assert counter.read_text() == "xx"
+
+
+def test_a_probe_leaves_the_data_alone(tmp_path: Path) -> None:
+    """Though the model writes into its inputs; and a frozen part that all models share is fine."""
+    text = with_method(
+        "model",
+        "self.frozen = getattr(self, 'frozen', None) or nn.Linear(2, 2).requires_grad_(False)\n"
+        "return nn.Sequential(nn.ReLU(inplace=True), self.frozen, nn.LazyBatchNorm1d(), nn.Linear(2, 2))",
+    )
+    reference = task_file_in(tmp_path, text)
+    data = task_data(reference, ())
+    before = data.train_inputs.clone(), data.validation_inputs.clone()
+    probe(reference, (), 32)
+    assert torch.equal(data.train_inputs, before[0])
+    assert torch.equal(data.validation_inputs, before[1])

@@ -301,3 +301,11 @@ def test_training_leaves_pytorchs_generator_and_the_task_alone() -> None:
     alone(task)
     assert torch.equal(torch.rand(3), expected)
     assert torch.equal(task.data().train_inputs, before)
+
+
+def test_taking_a_model_apart_leaves_the_data_alone() -> None:
+    shared = recipe(Task(lambda: nn.Sequential(nn.ReLU(inplace=True), nn.Linear(6, 3)), VECTORS.clone()))
+    before = shared.data.train_inputs.clone(), shared.data.validation_inputs.clone()
+    anatomy_of(shared, BATCH)
+    assert torch.equal(shared.data.train_inputs, before[0])
+    assert torch.equal(shared.data.validation_inputs, before[1])

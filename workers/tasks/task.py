@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -88,6 +89,19 @@ class Task(Protocol):
     def metrics(self, outputs: Tensor, targets: Tensor) -> Mapping[str, Tensor]:
         """Scalar means over the validation examples given: ``val_loss`` and others by name."""
         ...
+
+
+def copy_of(thing: Any) -> Any:
+    """Another object of the same class that holds the same: what either is given from now on is its own.
+
+    Not by way of copy.copy where that can be helped: a class that looks its attributes up elsewhere may not
+    survive being asked for them before it has any.
+    """
+    if hasattr(type(thing), "__copy__") or not hasattr(thing, "__dict__"):
+        return copy.copy(thing)
+    copied = object.__new__(type(thing))
+    vars(copied).update(vars(thing))
+    return copied
 
 
 def augmentation_of(task: Task) -> Callable[[Tensor, Uniform], Tensor] | None:

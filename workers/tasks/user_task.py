@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from search_spaces.ranges import Value
 from search_spaces.task_code import TaskRefused
-from workers.tasks.task import Data, Uniform
+from workers.tasks.task import Data, Uniform, copy_of
 from workers.tasks.user_data import as_data
 
 RESERVED_METRICS = ("number", "epoch", "step", "lr", "momentum", "train_loss", "grad_norm")
@@ -28,8 +28,16 @@ class UserTask:
     def __init__(self, kind: Callable[..., Any], arguments: Mapping[str, Value]) -> None:
         """Make the object. Raises what its constructor raises."""
         with all_seeded(0):
-            own = kind(**arguments)
-        self._own = own
+            self._take(kind(**arguments))
+
+    def __copy__(self) -> UserTask:
+        """A copy of the user's object: what it is given from now on is its own."""
+        copied = object.__new__(UserTask)
+        copied._take(copy_of(self.own))
+        return copied
+
+    def _take(self, own: Any) -> None:
+        self.own = own  # the user's object
         self._own_metrics: Callable[[Any, Any], object] | None = getattr(own, "metrics", None)
         if callable(getattr(own, "augment", None)):
             self.augment: Callable[[Tensor, Uniform], Tensor] = own.augment
@@ -37,7 +45,7 @@ class UserTask:
     def model(self) -> nn.Module:
         """The user's model. The caller has seeded torch; NumPy and ``random`` follow its seed."""
         with numpy_and_random_seeded(torch.initial_seed()):
-            model = self._own.model()
+            model = self.own.model()
         if not isinstance(model, nn.Module):
             raise TaskRefused(f"model() returned {kind_of(model)}", "a torch.nn.Module")
         return model
@@ -48,11 +56,11 @@ class UserTask:
         Global random numbers are seeded, so that a split drawn from them is the same in every process.
         """
         with all_seeded(0):
-            return as_data(self._own.data())
+            return as_data(self.own.data())
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The user's loss, a scalar."""
-        loss = self._own.loss(outputs, targets)
+        loss = self.own.loss(outputs, targets)
         if not isinstance(loss, Tensor):
             raise TaskRefused(
                 f"loss() returned {kind_of(loss)}, not a tensor", "the mean loss as a scalar tensor"
