@@ -23,7 +23,7 @@ from workers.outcomes import EpochNumbers, judge
 from workers.recipe import Recipe
 from workers.row_layout import plain_formulas
 from workers.schedule_table import GroupRates, SchedulePath, schedule_path
-from workers.stacked_model import Rows, StackedModel, padded
+from workers.stacked_model import Rows, StackedModel, padded, refuse_strangers
 from workers.update_rules import UPDATE_RULES, Coefficients, RowNumbers
 from workers.vector_tails import with_tails
 
@@ -66,6 +66,7 @@ class Population:
         self._state = {name: torch.zeros_like(self._model.rows.weights) for name in self._rule.state}
         self._rows: list[_Row | None] = [None] * MINIMUM_WIDTH
         self._slot_of: dict[int, int] = {}
+        self._has_trained = False
 
     @property
     def free_slots(self) -> int:
@@ -211,6 +212,9 @@ class Population:
             inputs, targets = batches(update)
             key = None if keys is None else keys[update]
             row_losses = self._model.losses(leaves, live.buffers, inputs, targets, key)
+            if not self._has_trained:
+                refuse_strangers(row_losses, leaves.values())
+                self._has_trained = True
             # The sum of the rows' mean losses: each row's gradient is its own, whatever the width.
             found = torch.autograd.grad(row_losses.sum(), tuple(leaves.values()))
             torch._foreach_copy_(gradient_views, list(found))

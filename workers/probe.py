@@ -57,7 +57,11 @@ def probe(reference: str, arguments: TaskArguments, batch_size: int) -> tuple[st
         tried = _Tried(path=path, task=task, data=data)
         inputs, targets = _batch(data, batch_size)
         model, another = _model(tried), _model(tried)
-        before = {name: one.clone() for name, one in another.named_buffers() if not is_lazy(one)}
+        before = {
+            name: buffer.clone()
+            for name, buffer in another.named_buffers()
+            if not is_lazy(buffer) and not buffer.isnan().any()
+        }
         _train(tried, model, inputs, targets)
         _refuse_shared(model, another, before)
         model.eval()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
 
-from workers.anatomy import Anatomy, tensors_of
+from workers.anatomy import Anatomy, CannotStack, tensors_of
 from workers.keyed_randomness import KeyedRandomness
 from workers.randomness import initial_model
 from workers.recipe import Recipe
@@ -46,6 +46,23 @@ class Rows:
 def padded(tensor: Tensor, rows: int) -> Tensor:
     """``tensor`` with rows of zeros behind its own, ``rows`` in all."""
     return torch.cat([tensor, tensor.new_zeros(rows - len(tensor), *tensor.shape[1:])])
+
+
+def refuse_strangers(loss: Tensor, leaves: Iterable[Tensor]) -> None:
+    """Raise CannotStack where a loss of rows depends on other parameters than the rows' own, ``leaves``."""
+    known, seen = {id(leaf) for leaf in leaves}, set()
+    pending = [loss.grad_fn]
+    while pending:
+        node = pending.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        variable = getattr(node, "variable", None)  # of what accumulates a gradient
+        if variable is not None and id(variable) not in known:
+            raise CannotStack(
+                "its loss reads parameters of a model that the task keeps, where rows have theirs elsewhere"
+            )
+        pending.extend(following for following, _ in node.next_functions)
 
 
 class StackedModel:

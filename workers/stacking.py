@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import warnings
-
-import torch
 
 from search_spaces.ranges import Value
-from search_spaces.settings import Setting
 from search_spaces.space import SearchSpace
 from search_spaces.task_code import names_a_file
-from workers.messages import Admission, Measured, TaskArguments
-from workers.population import MINIMUM_WIDTH, Population
+from workers.messages import TaskArguments
 from workers.recipe import Recipe
-from workers.solo import SoloTrial
+from workers.stacked_try import EPOCHS, why_not_rows
 from workers.tasks.registry import make_task, task_class, task_data
 from workers.tasks.task import Data
 from workers.torch_catalogue import catalogue_for
@@ -24,9 +18,6 @@ from workers.variants import variants_of
 UPDATES = 2
 VALIDATION_EXAMPLES = 64
 MOST_TRIED = 20  # distinct task arguments
-_TOLERANCE = {"bf16": 0.1}  # largest relative difference of two losses; 1e-3 in full precision
-_LEARNING_RATE = 1e-3
-_LONGEST_REASON = 200
 
 
 def why_solo(space: SearchSpace, precision: str = "float32") -> str | None:
@@ -59,45 +50,24 @@ def why_not_stacked(
 ) -> str | None:
     """Why the task's trials cannot be rows of a population; None where they can.
 
-    A few updates are trained both ways; rows must show the losses that the plain loop shows. Raises what
-    the task raises where even that loop fails.
+    A few updates are trained both ways, in one thread. A row must go where the plain loop goes, to the last
+    bit the same beside other rows, of which one diverges; and nothing may be kept from update to update but
+    parameters and buffers. Raises what the task raises where even the plain loop fails.
     """
+    if precision == "bf16":  # whose rounding hides much
+        reason = why_not_stacked(reference, arguments, batch_size)
+        if reason is not None:
+            return reason
     known = task_class(reference)
-    data = _beginning(task_data(reference, arguments), batch_size)
     recipe = Recipe(
         task=make_task(reference, arguments),
-        data=data,
-        epochs=2,
+        data=_beginning(task_data(reference, arguments), batch_size),
+        epochs=EPOCHS + 1,  # one more, so that rows are still there to be looked at
         metric="val_loss",
         precision=precision,
         functions=known.functions,
     )
-    setting = Setting(optimizer="SGD", arguments={"lr": _LEARNING_RATE}, batch_size=batch_size)
-    first, second = (Admission(number=seed, seed=seed, setting=setting) for seed in range(2))
-    trial, late = SoloTrial(recipe, first), SoloTrial(recipe, second)
-    alone = [trial.advance(), trial.advance(), late.advance()]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about operations that are batched one by one
-            population = Population(recipe, optimizer="SGD", batch_size=batch_size, width=MINIMUM_WIDTH)
-            population.admit(first)
-            together = population.advance([0])
-            population.admit(second)  # a row must not depend on what its model has done before
-            together += population.advance([0, 1])
-    except Exception as error:  # noqa: BLE001 - a task's own code under vmap: whatever it raises is the reason
-        return _reason(error)
-    tolerance = _TOLERANCE.get(precision, 1e-3)
-    for one, row in zip(alone, together, strict=False):
-        if not isinstance(one, Measured) or not isinstance(row, Measured):
-            return None  # a loss that is not finite compares with nothing
-        pairs = [(one.train_loss, row.train_loss), (one.metrics["val_loss"], row.metrics["val_loss"])]
-        if not all(math.isclose(a, b, rel_tol=tolerance, abs_tol=1e-6) for a, b in pairs):
-            return f"stacked, its losses are {_losses(row)} after {row.step} updates, alone {_losses(one)}"
-    return None
-
-
-def _losses(outcome: Measured) -> str:
-    return f"{outcome.train_loss:.6g} and {outcome.metrics['val_loss']:.6g}"
+    return why_not_rows(recipe, batch_size)
 
 
 def _beginning(data: Data, batch_size: int) -> Data:
@@ -114,19 +84,6 @@ def _beginning(data: Data, batch_size: int) -> Data:
     return dataclasses.replace(
         few, train_inputs=data.train_inputs[training], train_targets=data.train_targets[training]
     )
-
-
-def _reason(error: Exception) -> str:
-    """What stands in the way, in words of the model where PyTorch's own are about its machinery."""
-    said = " ".join(str(error).split())
-    if "randomness" in said:
-        return "it draws random numbers that are not dropout's, which cannot be a function of the trial alone"
-    if "data-dependent control flow" in said or ".item()" in said:
-        return "it looks at the values of tensors (.item(), if, float(...)), which differ from row to row"
-    if isinstance(error, torch.cuda.OutOfMemoryError):
-        return "it does not fit the device's memory four times"
-    sentence = said.split(". ")[0][:_LONGEST_REASON] or type(error).__name__
-    return f"PyTorch cannot batch it over trials: {sentence}"
 
 
 def _with(arguments: TaskArguments) -> str:
