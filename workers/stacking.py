@@ -39,7 +39,10 @@ def why_solo(space: SearchSpace, precision: str = "float32") -> str | None:
         arguments = tuple(sorted(variant.setting.task_arguments.items()))
         tried.setdefault(repr(arguments), (arguments, variant.setting.batch_size))
     for arguments, batch_size in list(tried.values())[:MOST_TRIED]:
-        reason = why_not_stacked(space.task, arguments, batch_size, precision)
+        try:
+            reason = why_not_stacked(space.task, arguments, batch_size, precision)
+        except (Exception, SystemExit):  # noqa: BLE001 - a task's own code
+            return None  # what fails alone too fails in training, and is told there with its trial
         if reason is not None:
             return f"{_with(arguments)}{reason}"
     return None

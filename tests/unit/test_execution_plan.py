@@ -65,3 +65,17 @@ def test_precision_is_the_files_else_the_tasks(file: Path) -> None:
     assert execution_plan(replace(own, precision="float32"))["precision"] == "float32"
     tf32 = execution_plan(replace(GOOD, precision="tf32", device="cpu"))
     assert "float32" in told_of_plan(tf32)[0]
+
+
+def test_a_task_that_fails_alone_too_is_left_to_training(file: Path) -> None:
+    """There its trial fails and is told; the plan neither fails nor ends the process."""
+    for number, raised in enumerate(("ValueError('late')", "SystemExit(0)")):
+        name = f"Late{number}"
+        text = (
+            f"class {name}(Task):\n    asked = 0\n    def loss(self, outputs, targets):\n"
+            f"        {name}.asked += 1\n        if {name}.asked > 1:\n            raise {raised}\n"
+            "        return super().loss(outputs, targets)\n"
+        )
+        other = file.with_name(f"late{number}.py")
+        other.write_text(FILE + text)
+        assert execution_plan(replace(GOOD, task=f"{other}:{name}"))["execution"] == "stacked"
