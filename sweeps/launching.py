@@ -35,18 +35,30 @@ class Resources:
 
 
 def share_out(
-    space: SearchSpace, *, workers: int | None, ray: str, cores: int, devices: int, stacked: bool = True
+    space: SearchSpace,
+    *,
+    workers: int | None,
+    ray: str,
+    cores: int,
+    devices: int,
+    stacked: bool = True,
+    threads: int | None = None,
 ) -> Resources:
     """Workers and the threads of each, so that workers do not fight over cores.
 
     By default a worker per GPU, else per core, but none with fewer than :data:`ROWS_WORTH_A_WORKER` rows;
-    where trials are not stacked, none without a trial.
+    where trials are not stacked, none without a trial. Rows on a processor are trained in one thread: where
+    several share an operation, they cut it at places that depend on how many rows there are, and so do bits.
+    ``threads``: those of a sweep that is resumed, which keeps them for the same reason.
     """
     if ray == "none":
-        return Resources(workers=1, threads=cores, ray=ray)
-    worth = max(1, space.concurrency // (ROWS_WORTH_A_WORKER if stacked else 1))
-    count = workers if workers is not None else min(worth, devices or cores)
-    return Resources(workers=count, threads=max(1, cores // count), ray=ray)
+        count = 1
+    else:
+        worth = max(1, space.concurrency // (ROWS_WORTH_A_WORKER if stacked else 1))
+        count = workers if workers is not None else min(worth, devices or cores)
+    if threads is None:
+        threads = 1 if stacked and not devices else max(1, cores // count)
+    return Resources(workers=count, threads=threads, ray=ray)
 
 
 def check_cluster(ray: str) -> None:
@@ -99,6 +111,7 @@ def run_stored_sweep(
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         devices=torch.cuda.device_count() if plan["device"] == "cuda" else 0,
         stacked=plan["execution"] == "stacked",
+        threads=plan.get("threads"),
     )
     setup = WorkerSetup(
         task=space.task,

@@ -94,6 +94,8 @@ class Worker:
                 self._bench_for(trial).admit(trial)
             except _CAUGHT as error:
                 outcomes.append(_failed(trial.number, error))
+        if torch.get_num_threads() != self._setup.threads:  # a task's own code may have changed them
+            torch.set_num_threads(self._setup.threads)
         for bench in [bench for benches in self._benches.values() for bench in benches]:
             held = [number for number in orders.advance if bench.holds(number)]
             # Trials that train alone also fail alone.

@@ -62,10 +62,10 @@ def test_a_living_owner_and_dead_ones() -> None:
     ("concurrency", "workers", "ray", "cores", "devices", "expected"),
     [
         (32, None, "local", 2, 0, (2, 1)),
-        (32, 1, "local", 2, 0, (1, 2)),
-        (32, None, "none", 8, 0, (1, 8)),
-        (8, None, "local", 16, 0, (2, 8)),
-        (1, None, "local", 4, 0, (1, 4)),
+        (32, 1, "local", 2, 0, (1, 1)),
+        (32, None, "none", 8, 0, (1, 1)),
+        (8, None, "local", 16, 0, (2, 1)),
+        (1, None, "local", 4, 1, (1, 4)),
         (64, None, "local", 16, 4, (4, 4)),
         (64, 32, "local", 16, 0, (32, 1)),
     ],
@@ -83,7 +83,16 @@ def test_addresses_that_lead_nowhere(ray: str) -> None:
         check_cluster(ray)
 
 
-@pytest.mark.parametrize(("stacked", "workers"), [(True, 1), (False, 4)])
-def test_trials_that_are_not_stacked_are_worth_a_worker_each(stacked: bool, workers: int) -> None:
+@pytest.mark.parametrize(("stacked", "workers", "threads"), [(True, 1, 1), (False, 4, 2)])
+def test_trials_that_are_not_stacked_are_worth_a_worker_each(
+    stacked: bool, workers: int, threads: int
+) -> None:
     shared = share_out(space(concurrency=4), workers=None, ray="local", cores=8, devices=0, stacked=stacked)
-    assert shared.workers == workers
+    assert (shared.workers, shared.threads) == (workers, threads)
+
+
+def test_a_resumed_sweep_keeps_its_threads() -> None:
+    resumed = share_out(
+        space(concurrency=4), workers=1, ray="local", cores=8, devices=0, stacked=False, threads=3
+    )
+    assert (resumed.workers, resumed.threads) == (1, 3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
 from search_spaces.settings import Setting
 from workers.messages import Admission, Failed, Measured, Orders, WorkerSetup
@@ -79,3 +80,10 @@ def test_a_group_that_fails_leaves_the_others_alone() -> None:
     assert isinstance(failed, Failed)
     assert failed.cause == "user_error"
     assert all(isinstance(outcome, Measured) for outcomes in found.values() for outcome in outcomes)
+
+
+def test_threads_are_the_setups_whatever_a_task_sets() -> None:
+    worker = Worker(WorkerSetup(task="quadratic", metric="val_loss", epochs=1, threads=1))
+    torch.set_num_threads(2)
+    worker.carry_out(Orders(lane=0, round=1, admit=(), advance=()))
+    assert torch.get_num_threads() == 1
