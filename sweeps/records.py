@@ -95,6 +95,7 @@ class SweepRow(NewSweep):
     started_at: str | None
     ended_at: str | None
     error: str | None  # why a failed sweep failed
+    usage: Mapping[str, float] | None = None  # how well the sweep's slots and devices were used, summed up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +129,9 @@ class TrialRow(NewTrial):
     epochs_done: int
     peak_lr: float | None  # largest learning rate of any update so far
     final_lr: float | None  # learning rate of the last stored epoch's last update
+    epochs_trained: int = 0  # of epochs_done, those that no other trial's row was trained for
+    parent_number: int | None = None  # the trial whose row it shared at first
+    fork_step: int | None = None  # updates shared with the parent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +169,9 @@ class TrialProgress:
     epochs_done: int
     peak_lr: float | None
     final_lr: float | None
+    epochs_trained: int = 0
+    parent_number: int | None = None
+    fork_step: int | None = None
     cause: str | None = None
     detail: Mapping[str, Any] | None = None
 
@@ -180,6 +187,7 @@ class RoundRecord:
     proposals: tuple[Proposal, ...] = ()
     attributes: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)  # changed, by setting index
     trials: tuple[NewTrial, ...] = ()
+    usage: Mapping[str, float] | None = None  # replaces the sweep's; None leaves it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

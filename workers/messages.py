@@ -56,6 +56,7 @@ class Measured:
     train_loss: float  # mean over the epoch's updates
     grad_norm: float  # of the epoch's last update
     metrics: Mapping[str, float] = field(default_factory=dict)  # val_loss and the task's other metrics
+    rides_on: int | None = None  # the trial whose row was trained for both this epoch; None: its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
