@@ -30,6 +30,7 @@ class Anatomy:
     """A model taken apart, by the names of its parameters and buffers."""
 
     trained: Mapping[str, torch.Size]  # shapes of the parameters that get gradients, weights first if grouped
+    two_groups: bool  # whether biases and norms are a parameter group of their own
     weights: int  # how many of the trained numbers belong to the first parameter group
     stacked: tuple[str, ...]  # buffers and frozen parameters that change in training or with the seed
     draws_masks: bool  # whether dropout asks for masks
@@ -76,6 +77,7 @@ def anatomy_of(recipe: Recipe, batch_size: int, *, two_groups: bool = False) -> 
     )
     return Anatomy(
         trained=trained,
+        two_groups=two_groups,
         weights=weights,
         stacked=changing,
         draws_masks=masks.layers > 0,

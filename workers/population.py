@@ -8,27 +8,23 @@ below :data:`MINIMUM_WIDTH` are padded, because batched products of one matrix t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from workers.anatomy import anatomy_of
-from workers.batches import Batches
-from workers.keyed_randomness import update_keys
+from workers.epoch_training import EpochTraining, RowEpoch, TrainedRows
 from workers.messages import Admission, Diverged, Measured
 from workers.optimization import Horizon
 from workers.outcomes import EpochNumbers, judge
 from workers.recipe import Recipe
-from workers.row_layout import plain_formulas
-from workers.schedule_table import GroupRates, SchedulePath, schedule_path
-from workers.stacked_model import Rows, StackedModel, padded, refuse_strangers
-from workers.update_rules import UPDATE_RULES, Coefficients, RowNumbers
+from workers.schedule_table import SchedulePath, schedule_path
+from workers.stacked_model import StackedModel, padded
+from workers.update_rules import UPDATE_RULES
 from workers.vector_tails import with_tails
 
 MINIMUM_WIDTH = 4
-_NORM_EPSILON = 1e-6  # of torch.nn.utils.clip_grad_norm_
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,9 +33,9 @@ class _Row:
 
     trial: Admission
     path: SchedulePath
+    memories: tuple[Mapping[str, float], ...]  # what the rule carries on, by parameter group
     epochs_done: int = 0
     first_loss: float = 0.0
-    memories: list[Mapping[str, float]] = field(default_factory=list)  # what the rule carries on, by group
 
 
 class Population:
@@ -54,19 +50,16 @@ class Population:
         """
         self._recipe = recipe
         self._rule = UPDATE_RULES[optimizer]
-        self._batch_size = batch_size
         self._updates = recipe.data.updates_per_epoch(batch_size)
         self._width = max(width, MINIMUM_WIDTH)
         anatomy = anatomy_of(recipe, batch_size, two_groups=two_groups)
         self._tails = anatomy.tails
         self._model = StackedModel(recipe, anatomy, MINIMUM_WIDTH)
-        everything = slice(0, anatomy.size)
-        weights, others = slice(0, anatomy.weights), slice(anatomy.weights, anatomy.size)
-        self._groups = (weights, others) if two_groups else (everything,)
+        self._training = EpochTraining(recipe, self._model, anatomy, self._rule, batch_size=batch_size)
+        self._groups = 2 if two_groups else 1
         self._state = {name: torch.zeros_like(self._model.rows.weights) for name in self._rule.state}
         self._rows: list[_Row | None] = [None] * MINIMUM_WIDTH
         self._slot_of: dict[int, int] = {}
-        self._has_trained = False
 
     @property
     def free_slots(self) -> int:
@@ -92,7 +85,7 @@ class Population:
         self._model.start(slot, trial.seed)
         for name, buffer in self._state.items():
             buffer[slot] = self._rule.initial(name, trial.setting.arguments)
-        self._rows[slot] = _Row(trial=trial, path=path, memories=[{} for _ in self._groups])
+        self._rows[slot] = _Row(trial=trial, path=path, memories=({},) * self._groups)
         self._slot_of[trial.number] = slot
 
     def release(self, number: int) -> None:
@@ -117,23 +110,24 @@ class Population:
         rows = [row for slot in slots if (row := self._rows[slot]) is not None]
         if not rows:
             return []
-        rates = [row.path.group_rates(row.epochs_done + 1) for row in rows]
-        losses, norms, metrics = self._train(slots, rows, rates)
+        epochs = [_epoch_of(row) for row in rows]
+        trained = self._train(slots, epochs)
         outcomes: list[Measured | Diverged] = []
-        for index, (row, ((lr, momentum), *_)) in enumerate(zip(rows, rates, strict=True)):
-            row_losses = losses[index]
+        for index, (row, epoch) in enumerate(zip(rows, epochs, strict=True)):
+            row.memories = trained.memories[index]
+            losses, (lr, momentum) = trained.losses[index], epoch.rates[0]
             if row.epochs_done == 0:
-                row.first_loss = row_losses[0]
+                row.first_loss = losses[0]
             numbers_of_epoch = EpochNumbers(
                 number=row.trial.number,
-                epoch=row.epochs_done + 1,
+                epoch=epoch.epoch,
                 updates_before=row.epochs_done * self._updates,
                 first_loss=row.first_loss,
-                losses=row_losses,
-                grad_norms=norms[index],
+                losses=losses,
+                grad_norms=trained.grad_norms[index],
                 lr=lr,
                 momentum=momentum,
-                metrics={name: values[index] for name, values in metrics.items()},
+                metrics={name: values[index] for name, values in trained.metrics.items()},
             )
             outcomes.append(self._close_epoch(row, judge(numbers_of_epoch, self._recipe.metric)))
         return outcomes
@@ -156,10 +150,8 @@ class Population:
             self.release(row.trial.number)
         return outcome
 
-    def _train(
-        self, slots: list[int], rows: list[_Row], rates: list[tuple[GroupRates, ...]]
-    ) -> tuple[list[list[float]], list[list[float]], dict[str, list[float]]]:
-        """One epoch over the rows in ``slots``: losses and gradient norms (rows, updates), metrics (rows,).
+    def _train(self, slots: list[int], epochs: list[RowEpoch]) -> TrainedRows:
+        """One epoch over the rows in ``slots``.
 
         Trains on a gathered copy unless every slot is in use, so that empty slots cost nothing. Copies of
         the first row are put behind where there are too few, or the last would have vector tails.
@@ -167,105 +159,24 @@ class Population:
         padding = with_tails(len(slots), self._tails, MINIMUM_WIDTH) - len(slots)
         everyone = padding == 0 and len(slots) == len(self._rows)
         picked = torch.tensor(slots + slots[:1] * padding, device=self._recipe.device)
-        rows, rates = rows + rows[:1] * padding, rates + rates[:1] * padding
         live = self._model.rows if everyone else self._model.rows.picked(picked)
         state = self._state if everyone else {name: buffer[picked] for name, buffer in self._state.items()}
-        with plain_formulas():
-            losses, norms = self._updates_of_epoch(live, state, rows, rates)
-            metrics = self._model.evaluate(live)
+        trained = self._training.train(live, state, epochs + epochs[:1] * padding)
         if not everyone:
             kept = picked[: len(slots)]
             self._model.rows.put(kept, live)
             for name, buffer in self._state.items():
                 buffer[kept] = state[name][: len(slots)]
-        return losses.T.tolist(), norms.T.tolist(), metrics
-
-    def _updates_of_epoch(
-        self,
-        live: Rows,
-        state: Mapping[str, Tensor],
-        rows: list[_Row],
-        rates: list[tuple[GroupRates, ...]],
-    ) -> tuple[Tensor, Tensor]:
-        """Every update of one epoch, in place: losses and gradient norms, (updates, rows) each."""
-        weights = live.weights
-        coefficients = self._coefficients(rows, rates, weights)
-        gradients = torch.empty_like(weights)
-        gradient_views = list(self._model.views(gradients).values())
-        leaves = {name: view.requires_grad_() for name, view in self._model.views(weights).items()}
-        places = [(row.trial.seed, row.epochs_done + 1) for row in rows]
-        batches = Batches(self._recipe, places, updates=self._updates, batch_size=self._batch_size)
-        keys = self._keys(rows)
-        most = self._most_norms(rows, weights)
-        losses = torch.empty(self._updates, len(rows), dtype=weights.dtype, device=weights.device)
-        norms = torch.empty_like(losses)
-        slices = [
-            (
-                weights[:, group],
-                gradients[:, group],
-                {name: tensor[:, group] for name, tensor in state.items()},
-            )
-            for group in self._groups
-        ]
-        self._model.begin_training()
-        for update in range(self._updates):
-            inputs, targets = batches(update)
-            key = None if keys is None else keys[update]
-            row_losses = self._model.losses(leaves, live.buffers, inputs, targets, key)
-            if not self._has_trained:
-                refuse_strangers(row_losses, leaves.values())
-                self._has_trained = True
-            # The sum of the rows' mean losses: each row's gradient is its own, whatever the width.
-            found = torch.autograd.grad(row_losses.sum(), tuple(leaves.values()))
-            torch._foreach_copy_(gradient_views, list(found))
-            losses[update] = row_losses.detach()
-            torch.linalg.vector_norm(gradients, dim=1, out=norms[update])
-            if most is not None:
-                gradients.mul_(_clipping(norms[update], most))
-            for (part, gradient, buffers), now in zip(slices, coefficients, strict=True):
-                self._rule.apply(part, gradient, buffers, now.at(update), now.parts)
-        return losses, norms
-
-    def _coefficients(
-        self, rows: list[_Row], rates: list[tuple[GroupRates, ...]], like: Tensor
-    ) -> list[Coefficients]:
-        """Each parameter group's coefficients of the epoch; the rows' memories move on."""
-        found = []
-        for group in range(len(self._groups)):
-            numbers = [
-                RowNumbers(
-                    arguments={**row.trial.setting.arguments, **({"weight_decay": 0.0} if group else {})},
-                    lr=rates_of_row[group][0],
-                    momentum=rates_of_row[group][1],
-                    updates_before=row.epochs_done * self._updates,
-                    memory=row.memories[group],
-                )
-                for row, rates_of_row in zip(rows, rates, strict=True)
-            ]
-            found.append(self._rule.coefficients(numbers, like))
-            for row, memory in zip(rows, found[-1].memories, strict=True):
-                row.memories[group] = memory
-        return found
-
-    def _keys(self, rows: list[_Row]) -> Tensor | None:
-        """Keys of the epoch's random masks, (updates, rows); None where nothing is random."""
-        if not self._model.needs_keys:
-            return None
-        columns = [
-            update_keys(row.trial.seed, row.epochs_done * self._updates + 1, self._updates) for row in rows
-        ]
-        return torch.from_numpy(np.stack(columns, axis=1)).to(self._recipe.device)
-
-    @staticmethod
-    def _most_norms(rows: list[_Row], like: Tensor) -> Tensor | None:
-        """The norm that each row is clipped to, (rows,), infinite where it is not; None if no row is."""
-        wanted = [row.trial.setting.clip_grad_norm for row in rows]
-        if all(norm is None for norm in wanted):
-            return None
-        return like.new_tensor([float("inf") if norm is None else norm for norm in wanted])
+        return trained
 
 
-def _clipping(norms: Tensor, most: Tensor) -> Tensor:
-    """Factors (rows, 1) as torch.nn.utils.clip_grad_norm_ has them; 1 where a row is not clipped."""
-    factors = (most / (norms + _NORM_EPSILON)).clamp(max=1.0)
-    return torch.where(most.isinf(), torch.ones_like(factors), factors).unsqueeze(1)
+def _epoch_of(row: _Row) -> RowEpoch:
+    """The epoch that the row trains next."""
+    return RowEpoch(
+        seed=row.trial.seed,
+        epoch=row.epochs_done + 1,
+        arguments=row.trial.setting.arguments,
+        clip_grad_norm=row.trial.setting.clip_grad_norm,
+        rates=row.path.group_rates(row.epochs_done + 1),
+        memories=row.memories,
+    )

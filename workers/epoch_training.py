@@ -1,0 +1,157 @@
+"""Epoch training: every update of one epoch for rows of stacked tensors, and their metrics after it.
+
+The rows' values are changed in place; what is read from the device is read once, at the epoch's end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from search_spaces.ranges import Value
+from workers.anatomy import Anatomy
+from workers.batches import Batches
+from workers.keyed_randomness import update_keys
+from workers.recipe import Recipe
+from workers.row_layout import plain_formulas
+from workers.schedule_table import GroupRates
+from workers.stacked_model import Rows, StackedModel, refuse_strangers
+from workers.update_terms import Coefficients, RowNumbers, UpdateRule
+
+_NORM_EPSILON = 1e-6  # of torch.nn.utils.clip_grad_norm_
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowEpoch:
+    """What decides how one row trains in one epoch, beside its weights."""
+
+    seed: int
+    epoch: int  # from 1
+    arguments: Mapping[str, Value]  # of the optimizer
+    clip_grad_norm: float | None
+    rates: tuple[GroupRates, ...]  # by parameter group
+    memories: tuple[Mapping[str, float], ...]  # what the update rule carries on, by parameter group
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedRows:
+    """What rows showed in one epoch, in their order."""
+
+    losses: list[list[float]]  # (rows, updates)
+    grad_norms: list[list[float]]  # (rows, updates)
+    metrics: Mapping[str, list[float]]  # (rows,) by name
+    memories: list[tuple[Mapping[str, float], ...]]  # for each row's next epoch
+
+
+class EpochTraining:
+    """The updates of rows that share task, batch size, optimizer class and parameter groups."""
+
+    def __init__(
+        self, recipe: Recipe, model: StackedModel, anatomy: Anatomy, rule: UpdateRule, *, batch_size: int
+    ) -> None:
+        """Rows of ``model`` that are updated by ``rule``."""
+        self._recipe = recipe
+        self._model = model
+        self._rule = rule
+        self._batch_size = batch_size
+        self._updates = recipe.data.updates_per_epoch(batch_size)
+        everything = slice(0, anatomy.size)
+        weights, others = slice(0, anatomy.weights), slice(anatomy.weights, anatomy.size)
+        self._groups = (weights, others) if anatomy.two_groups else (everything,)
+        self._has_trained = False
+
+    def train(self, live: Rows, state: Mapping[str, Tensor], rows: Sequence[RowEpoch]) -> TrainedRows:
+        """One epoch of ``rows``, whose weights are ``live`` and whose optimizer's state is ``state``."""
+        with plain_formulas():
+            losses, norms, memories = self._updates_of_epoch(live, state, rows)
+            metrics = self._model.evaluate(live)
+        return TrainedRows(
+            losses=losses.T.tolist(), grad_norms=norms.T.tolist(), metrics=metrics, memories=memories
+        )
+
+    def _updates_of_epoch(
+        self, live: Rows, state: Mapping[str, Tensor], rows: Sequence[RowEpoch]
+    ) -> tuple[Tensor, Tensor, list[tuple[Mapping[str, float], ...]]]:
+        """Every update of one epoch, in place: losses and gradient norms, (updates, rows) each."""
+        weights = live.weights
+        coefficients = self._coefficients(rows, weights)
+        gradients = torch.empty_like(weights)
+        gradient_views = list(self._model.views(gradients).values())
+        leaves = {name: view.requires_grad_() for name, view in self._model.views(weights).items()}
+        places = [(row.seed, row.epoch) for row in rows]
+        batches = Batches(self._recipe, places, updates=self._updates, batch_size=self._batch_size)
+        keys = self._keys(rows)
+        most = _most_norms(rows, weights)
+        losses = torch.empty(self._updates, len(rows), dtype=weights.dtype, device=weights.device)
+        norms = torch.empty_like(losses)
+        slices = [
+            (
+                weights[:, group],
+                gradients[:, group],
+                {name: tensor[:, group] for name, tensor in state.items()},
+            )
+            for group in self._groups
+        ]
+        self._model.begin_training()
+        for update in range(self._updates):
+            inputs, targets = batches(update)
+            key = None if keys is None else keys[update]
+            row_losses = self._model.losses(leaves, live.buffers, inputs, targets, key)
+            if not self._has_trained:
+                refuse_strangers(row_losses, leaves.values())
+                self._has_trained = True
+            # The sum of the rows' mean losses: each row's gradient is its own, whatever the width.
+            found = torch.autograd.grad(row_losses.sum(), tuple(leaves.values()))
+            torch._foreach_copy_(gradient_views, list(found))
+            losses[update] = row_losses.detach()
+            torch.linalg.vector_norm(gradients, dim=1, out=norms[update])
+            if most is not None:
+                gradients.mul_(_clipping(norms[update], most))
+            for (part, gradient, buffers), now in zip(slices, coefficients, strict=True):
+                self._rule.apply(part, gradient, buffers, now.at(update), now.parts)
+        memories = list(zip(*(found.memories for found in coefficients), strict=True))
+        return losses, norms, memories
+
+    def _coefficients(self, rows: Sequence[RowEpoch], like: Tensor) -> list[Coefficients]:
+        """Each parameter group's coefficients of the epoch."""
+        return [
+            self._rule.coefficients(
+                [
+                    RowNumbers(
+                        arguments={**row.arguments, **({"weight_decay": 0.0} if group else {})},
+                        lr=row.rates[group][0],
+                        momentum=row.rates[group][1],
+                        updates_before=(row.epoch - 1) * self._updates,
+                        memory=row.memories[group],
+                    )
+                    for row in rows
+                ],
+                like,
+            )
+            for group in range(len(self._groups))
+        ]
+
+    def _keys(self, rows: Sequence[RowEpoch]) -> Tensor | None:
+        """Keys of the epoch's random masks, (updates, rows); None where nothing is random."""
+        if not self._model.needs_keys:
+            return None
+        columns = [update_keys(row.seed, (row.epoch - 1) * self._updates + 1, self._updates) for row in rows]
+        return torch.from_numpy(np.stack(columns, axis=1)).to(self._recipe.device)
+
+
+def _most_norms(rows: Sequence[RowEpoch], like: Tensor) -> Tensor | None:
+    """The norm that each row is clipped to, (rows,), infinite where it is not; None if no row is."""
+    wanted = [row.clip_grad_norm for row in rows]
+    if all(norm is None for norm in wanted):
+        return None
+    return like.new_tensor([float("inf") if norm is None else norm for norm in wanted])
+
+
+def _clipping(norms: Tensor, most: Tensor) -> Tensor:
+    """Factors (rows, 1) as torch.nn.utils.clip_grad_norm_ has them; 1 where a row is not clipped."""
+    factors = (most / (norms + _NORM_EPSILON)).clamp(max=1.0)
+    return torch.where(most.isinf(), torch.ones_like(factors), factors).unsqueeze(1)
