@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from workers.messages import Admission, Diverged, Measured
@@ -31,11 +31,6 @@ class OneByOne(Generic[Trial]):
         self._trials: dict[int, Trial] = {}
 
     @property
-    def free_slots(self) -> int:
-        """Such trials need no slot: there is always room."""
-        return 1
-
-    @property
     def is_empty(self) -> bool:
         """Whether no trial is here."""
         return not self._trials
@@ -54,13 +49,15 @@ class OneByOne(Generic[Trial]):
 
     def advance(self, numbers: Sequence[int]) -> list[Measured | Diverged]:
         """Train one epoch of each trial in ``numbers`` that is here; diverged and complete ones leave."""
-        outcomes = []
+        return list(self.advancing(numbers))
+
+    def advancing(self, numbers: Sequence[int]) -> Iterator[Measured | Diverged]:
+        """As :meth:`advance`, one after another."""
         for number in sorted(numbers):
             trial = self._trials.get(number)
             if trial is None:
                 continue
             outcome = trial.advance()
-            outcomes.append(outcome)
+            yield outcome
             if isinstance(outcome, Diverged) or trial.epochs_done == self._epochs:
                 self.release(number)
-        return outcomes

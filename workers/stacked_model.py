@@ -20,32 +20,10 @@ from workers.row_layout import RowLayout
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Some rows of a model, or all of them."""
+    """Rows of a model."""
 
     weights: Tensor  # (rows, parameters)
     buffers: dict[str, Tensor]  # (rows, *shape) by name
-
-    def picked(self, slots: Tensor) -> Rows:
-        """Copies of the rows in ``slots``."""
-        return Rows(self.weights[slots], {name: buffer[slots] for name, buffer in self.buffers.items()})
-
-    def grown(self, slots: int) -> Rows:
-        """These rows and zeros behind them, ``slots`` in all."""
-        return Rows(
-            padded(self.weights, slots),
-            {name: padded(buffer, slots) for name, buffer in self.buffers.items()},
-        )
-
-    def put(self, slots: Tensor, rows: Rows) -> None:
-        """Overwrite the rows in ``slots`` with the first of ``rows``."""
-        self.weights[slots] = rows.weights[: len(slots)]
-        for name, buffer in self.buffers.items():
-            buffer[slots] = rows.buffers[name][: len(slots)]
-
-
-def padded(tensor: Tensor, rows: int) -> Tensor:
-    """``tensor`` with rows of zeros behind its own, ``rows`` in all."""
-    return torch.cat([tensor, tensor.new_zeros(rows - len(tensor), *tensor.shape[1:])])
 
 
 def refuse_strangers(loss: Tensor, leaves: Iterable[Tensor]) -> None:
@@ -68,41 +46,24 @@ def refuse_strangers(loss: Tensor, leaves: Iterable[Tensor]) -> None:
 class StackedModel:
     """Losses and metrics of many trials of one task at once. Rows never meet."""
 
-    def __init__(self, recipe: Recipe, anatomy: Anatomy, slots: int) -> None:
-        """``slots`` rows, all zero."""
+    def __init__(self, recipe: Recipe, anatomy: Anatomy) -> None:
+        """The recipe's model, taken apart as ``anatomy`` says."""
         self._recipe = recipe
         self._anatomy = anatomy
         self._skeleton = initial_model(recipe.task, 0).to(recipe.device)
-        own = dict(tensors_of(self._skeleton))
-        first = own[next(iter(anatomy.trained))]
         self.needs_keys = anatomy.draws_masks or recipe.augments
-        self.rows = Rows(
-            torch.zeros(slots, anatomy.size, dtype=first.dtype, device=recipe.device),
-            {
-                name: torch.zeros(slots, *own[name].shape, dtype=own[name].dtype, device=recipe.device)
-                for name in anatomy.stacked
-            },
-        )
         keyed = 0 if self.needs_keys else None
         self._losses: Callable[..., Tensor] = vmap(self._loss_of_row, in_dims=(0, 0, 0, 0, keyed))
         self._metrics: Callable[..., dict[str, Tensor]] = vmap(self._metrics_of_row)
 
-    def start(self, slot: int, seed: int) -> None:
-        """Put the initial weights and buffers of a trial with ``seed`` into ``slot``."""
+    def initial_row(self, seed: int) -> Rows:
+        """One row on the device: the initial weights and buffers of a trial with ``seed``."""
         tensors = dict(tensors_of(initial_model(self._recipe.task, seed)))
         flat = torch.cat([tensors[name].reshape(-1) for name in self._anatomy.trained])
-        self.rows.weights[slot] = flat.to(self._recipe.device)
-        for name, buffer in self.rows.buffers.items():
-            buffer[slot] = tensors[name].to(self._recipe.device)
-
-    def grow(self, slots: int) -> None:
-        """Have ``slots`` rows from now on."""
-        self.rows = self.rows.grown(slots)
-
-    def clear(self, slot: int) -> None:
-        """Leave nothing of a trial behind in ``slot``."""
-        for tensor in (self.rows.weights, *self.rows.buffers.values()):
-            tensor[slot] = 0
+        return Rows(
+            flat.unsqueeze(0).to(self._recipe.device),
+            {name: tensors[name].unsqueeze(0).to(self._recipe.device) for name in self._anatomy.stacked},
+        )
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """Views of a (rows, parameters) buffer by parameter name: (rows, *shape) each."""
@@ -131,7 +92,7 @@ class StackedModel:
         """
         with self._recipe.autocast():
             found = self._losses(dict(parameters), dict(buffers), inputs, targets, keys)
-        return found.to(self.rows.weights.dtype)
+        return found.to(next(iter(parameters.values())).dtype)
 
     @torch.no_grad()
     def evaluate(self, rows: Rows) -> dict[str, list[float]]:
@@ -153,13 +114,10 @@ class StackedModel:
                 sums[name] = sums[name] + part if name in sums else part
         return {name: value.tolist() for name, value in sums.items()}
 
-    def state_of(self, slot: int) -> dict[str, Tensor]:
-        """A copy of the parameters and stacked buffers in ``slot`` by name."""
-        row = self.views(self.rows.weights[slot : slot + 1])
-        return {
-            **{name: view[0].clone() for name, view in row.items()},
-            **{name: buffer[slot].clone() for name, buffer in self.rows.buffers.items()},
-        }
+    def by_name(self, row: Rows) -> dict[str, Tensor]:
+        """The parameters and stacked buffers of one row by name."""
+        parameters = {name: view[0] for name, view in self.views(row.weights).items()}
+        return parameters | {name: buffer[0] for name, buffer in row.buffers.items()}
 
     def _loss_of_row(
         self,
@@ -186,4 +144,4 @@ class StackedModel:
         return functional_call(self._skeleton, {**parameters, **buffers}, (inputs,))
 
     def _layout(self) -> AbstractContextManager[object]:
-        return RowLayout() if self._anatomy.wants_layout else nullcontext()
+        return RowLayout(self._recipe.convolutions) if self._anatomy.wants_layout else nullcontext()

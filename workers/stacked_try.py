@@ -93,7 +93,7 @@ def _why_not_like(alone: _Alone, recipe: Recipe, batch_size: int) -> str | None:
         population = _population(recipe, _admission(0, batch_size, lr=alone.lr))
         outcomes = population.advance([0])
         for other in others:  # one row more than there were, and the model has been used before
-            population.admit(other)
+            population.admit(other, slot=other.number)
         outcomes += population.advance(range(MINIMUM_WIDTH + 1))
         rows = population.weights(0) if population.holds(0) else {}
     except Exception as error:  # noqa: BLE001 - a task's own code under vmap: whatever it raises is the reason
@@ -132,8 +132,8 @@ def _last_row(
 def _population(recipe: Recipe, *trials: Admission) -> Population:
     batch_size = trials[0].setting.batch_size
     population = Population(recipe, optimizer="SGD", batch_size=batch_size, width=max(_COMPANIES) + 1)
-    for trial in trials:
-        population.admit(trial)
+    for slot, trial in enumerate(trials):
+        population.admit(trial, slot)
     return population
 
 

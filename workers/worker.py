@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from time import perf_counter
 from typing import Protocol
 
@@ -12,6 +12,7 @@ import torch
 
 from search_spaces.settings import PopulationKey
 from workers.loops import LoopTrials
+from workers.memory import is_out_of_memory
 from workers.messages import Admission, Failed, Note, Orders, Outcome, Report, TaskArguments, WorkerSetup
 from workers.one_by_one import OneByOne
 from workers.population import Population
@@ -32,13 +33,11 @@ class _Bench(Protocol):
     """What a population and a set of solo trials have in common."""
 
     @property
-    def free_slots(self) -> int: ...
-    @property
     def is_empty(self) -> bool: ...
     def admit(self, trial: Admission) -> None: ...
     def release(self, number: int) -> None: ...
     def holds(self, number: int) -> bool: ...
-    def advance(self, numbers: Sequence[int]) -> Sequence[Outcome]: ...
+    def advancing(self, numbers: Sequence[int]) -> Iterator[Outcome]: ...
 
 
 class Worker:
@@ -51,7 +50,7 @@ class Worker:
         if setup.device == "cuda":
             torch.use_deterministic_algorithms(True, warn_only=True)
         self._setup = setup
-        self._benches: dict[PopulationKey, list[_Bench]] = {}
+        self._benches: dict[PopulationKey, _Bench] = {}
 
     def carry_out(self, orders: Orders) -> Report:
         """Release, admit, train one epoch of each trial named, and report.
@@ -81,8 +80,7 @@ class Worker:
         return self._take_notes()
 
     def _loops(self) -> list[LoopTrials]:
-        everyone = [bench for benches in self._benches.values() for bench in benches]
-        return [bench for bench in everyone if isinstance(bench, LoopTrials)]
+        return [bench for bench in self._benches.values() if isinstance(bench, LoopTrials)]
 
     def _take_notes(self) -> tuple[Note, ...]:
         return tuple(note for bench in self._loops() for note in bench.take_notes())
@@ -96,7 +94,7 @@ class Worker:
                 outcomes.append(_failed(trial.number, error))
         if torch.get_num_threads() != self._setup.threads:  # a task's own code may have changed them
             torch.set_num_threads(self._setup.threads)
-        for bench in [bench for benches in self._benches.values() for bench in benches]:
+        for bench in self._benches.values():
             held = [number for number in orders.advance if bench.holds(number)]
             # Trials that train alone also fail alone.
             alone = isinstance(bench, OneByOne)
@@ -106,27 +104,20 @@ class Worker:
 
     def _release(self, number: int) -> None:
         """A trial that ended here on its own may be released again by a decision that was under way."""
-        for benches in self._benches.values():
-            for bench in benches:
-                if bench.holds(number):
-                    bench.release(number)
+        for bench in self._benches.values():
+            if bench.holds(number):
+                bench.release(number)
 
     def _drop_empty_benches(self) -> None:
         """Where batch size or task arguments vary continuously, nearly every trial has a bench of its own."""
         if len(self._benches) > MOST_IDLE_GROUPS:
-            self._benches = {
-                group: kept
-                for group, benches in self._benches.items()
-                if (kept := [bench for bench in benches if not bench.is_empty])
-            }
+            self._benches = {group: bench for group, bench in self._benches.items() if not bench.is_empty}
 
     def _bench_for(self, trial: Admission) -> _Bench:
-        benches = self._benches.setdefault(trial.setting.population, [])
-        for bench in benches:
-            if bench.free_slots:
-                return bench
-        benches.append(self._new_bench(trial))
-        return benches[-1]
+        group = trial.setting.population
+        if group not in self._benches:
+            self._benches[group] = self._new_bench(trial)
+        return self._benches[group]
 
     def _new_bench(self, trial: Admission) -> _Bench:
         setup, setting = self._setup, trial.setting
@@ -152,6 +143,7 @@ class Worker:
             metric=setup.metric,
             device=torch.device(setup.device),
             precision=setup.precision,
+            convolutions=setup.convolutions,
             functions=known.functions,
             optimizers=known.optimizers,
         )
@@ -165,19 +157,23 @@ def _placed_data(task: str, arguments: TaskArguments, device: str) -> Data:
     return on_device(data, device)
 
 
-def _advanced(bench: _Bench, numbers: Sequence[int]) -> Sequence[Outcome]:
-    """One epoch of trials that train together; what their task raises fails them all."""
+def _advanced(bench: _Bench, numbers: Sequence[int]) -> list[Outcome]:
+    """One epoch of trials that train together; what their task raises fails those not yet trained."""
+    outcomes: list[Outcome] = []
     try:
-        return bench.advance(numbers)
+        for outcome in bench.advancing(numbers):
+            outcomes.append(outcome)
     except _CAUGHT as error:
-        for number in numbers:
+        for number in sorted(set(numbers) - {outcome.number for outcome in outcomes}):
             if bench.holds(number):
                 bench.release(number)
-        return [_failed(number, error) for number in numbers]
+            outcomes.append(_failed(number, error))
+    return outcomes
 
 
 def _failed(number: int, error: BaseException) -> Failed:
-    cause = "oom_gpu" if isinstance(error, torch.cuda.OutOfMemoryError) else "user_error"
+    on_device = isinstance(error, torch.cuda.OutOfMemoryError)
+    cause = "oom_gpu" if on_device else "oom_host" if is_out_of_memory(error) else "user_error"
     return Failed(
         number=number,
         cause=cause,

@@ -107,7 +107,8 @@ def test_a_diverging_row_is_recorded_and_frees_its_slot() -> None:
     assert 1 < diverged.step <= 44
     assert not rows.holds(0)
     assert rows.holds(1)
-    assert rows.free_slots == 3
+    rows.admit(admission(2, lr=0.05, momentum=0.5), 0)
+    assert rows.holds(2)
 
 
 def test_a_refilled_slot_starts_from_nothing() -> None:

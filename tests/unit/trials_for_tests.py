@@ -11,6 +11,7 @@ from search_spaces.settings import Schedule, Setting
 from workers.messages import Admission, Diverged, Measured
 from workers.population import Population
 from workers.recipe import Recipe
+from workers.row_bank import Room
 from workers.solo import SoloTrial
 from workers.tasks.registry import make_task
 
@@ -60,10 +61,13 @@ def population(
     batch_size: int = 32,
     two_groups: bool = False,
     dtype: torch.dtype | None = None,
+    room: Room | None = None,
     **task_arguments: Any,
 ) -> Population:
     shared = recipe(task=task, epochs=epochs, dtype=dtype, **task_arguments)
-    return Population(shared, optimizer=optimizer, batch_size=batch_size, width=width, two_groups=two_groups)
+    return Population(
+        shared, optimizer=optimizer, batch_size=batch_size, width=width, two_groups=two_groups, room=room
+    )
 
 
 def solo(
