@@ -35,6 +35,7 @@ class Anatomy:
     stacked: tuple[str, ...]  # buffers and frozen parameters that change in training or with the seed
     draws_masks: bool  # whether dropout asks for masks
     wants_layout: bool  # whether it calls functions that want :class:`workers.row_layout.RowLayout`
+    convolves: bool  # whether it calls convolutions that may be unfolded
     tails: frozenset[Size]  # of functions whose tails differ, on a processor
 
     @property
@@ -82,6 +83,7 @@ def anatomy_of(recipe: Recipe, batch_size: int, *, two_groups: bool = False) -> 
         stacked=changing,
         draws_masks=masks.layers > 0,
         wants_layout=layout.calls > 0,
+        convolves=layout.convolutions > 0,
         tails=frozenset(tails.sizes) if recipe.device.type == "cpu" else frozenset(),
     )
 

@@ -20,6 +20,7 @@ class WorkerSetup:
     device: str = "cpu"  # cpu | cuda
     threads: int = 1  # of this worker
     precision: str = "float32"  # float32 | tf32 | bf16
+    convolutions: str = "grouped"  # grouped | unfolded; rows' bits depend on it
     width: int = 64  # most rows a population trains at once
 
 

@@ -29,6 +29,7 @@ class Recipe:
     metric: str  # name of the metric trials are judged by
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: str = "float32"  # float32 | tf32 | bf16
+    convolutions: str = "grouped"  # grouped | unfolded: how rows of a population are convolved
     functions: Mapping[str, Callable[[int], float]] = field(default_factory=dict)  # of the task's own code
     optimizers: Mapping[str, type[Optimizer]] = field(default_factory=dict)  # of the task's own code
 

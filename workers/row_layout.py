@@ -21,13 +21,14 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
+from workers.unfolded_convolution import unfolded_convolution, unfolds
+
+_CONVOLUTIONS = frozenset({functional.conv1d, functional.conv2d, functional.conv3d})
 _INTERLEAVING = frozenset(
     {
+        *_CONVOLUTIONS,
         functional.batch_norm,
         torch.batch_norm,
-        functional.conv1d,
-        functional.conv2d,
-        functional.conv3d,
         functional.conv_transpose1d,
         functional.conv_transpose2d,
         functional.conv_transpose3d,
@@ -41,9 +42,12 @@ class RowLayout(TorchFunctionMode):
     And what batched embedding forgets is done: no gradient comes to the row of ``padding_idx``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, convolutions: str = "grouped") -> None:
+        """``convolutions``: grouped, as PyTorch batches them, or unfolded into products."""
         super().__init__()
         self.calls = 0  # of functions that want this
+        self.convolutions = 0  # of those, calls that may be unfolded
+        self._unfolded = convolutions == "unfolded"
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -59,6 +63,9 @@ class RowLayout(TorchFunctionMode):
             args = (rows_first(args[0]), *args[1:])
         else:
             given["input"] = rows_first(given["input"])
+        if func in _CONVOLUTIONS and unfolds(*args, **given):
+            self.convolutions += 1
+            func = unfolded_convolution if self._unfolded else func
         return rows_first(func(*args, **given))
 
     def _embedded(

@@ -56,8 +56,15 @@ IMAGES = torch.randn(EXAMPLES, 1, 6, 6, generator=torch.Generator().manual_seed(
 WORDS = torch.randint(7, (EXAMPLES, 5), generator=torch.Generator().manual_seed(4))
 
 
-def recipe(task: Task, precision: str = "float32") -> Recipe:
-    return Recipe(task=task, data=task.data(), epochs=EPOCHS, metric="val_loss", precision=precision)
+def recipe(task: Task, precision: str = "float32", convolutions: str = "grouped") -> Recipe:
+    return Recipe(
+        task=task,
+        data=task.data(),
+        epochs=EPOCHS,
+        metric="val_loss",
+        precision=precision,
+        convolutions=convolutions,
+    )
 
 
 def subject(**changes: Any) -> Admission:
@@ -78,11 +85,12 @@ def stacked(
     late: bool = False,
     diverging: bool = False,
     precision: str = "float32",
+    convolutions: str = "grouped",
     **changes: Any,
 ) -> tuple[list[Any], dict[str, Tensor]]:
     """Outcomes of the subject's first two epochs, and its weights and buffers after them."""
     rows = Population(
-        recipe(task, precision),
+        recipe(task, precision, convolutions),
         optimizer="SGD",
         batch_size=BATCH,
         width=width,
@@ -108,8 +116,10 @@ def alone(task: Task, precision: str = "float32", **changes: Any) -> tuple[list[
     }
 
 
-def assert_equal_up_to_rounding(task: Task, rtol: float = 1e-8, **changes: Any) -> None:
-    outcomes, weights = stacked(task, **changes)
+def assert_equal_up_to_rounding(
+    task: Task, rtol: float = 1e-8, convolutions: str = "grouped", **changes: Any
+) -> None:
+    outcomes, weights = stacked(task, convolutions=convolutions, **changes)
     expected, expected_weights = alone(task, **changes)
     for found, wanted in zip(outcomes, expected, strict=True):
         assert isinstance(found, Measured)
