@@ -11,6 +11,9 @@ from search_spaces.ranges import Value
 PopulationKey = tuple[tuple[tuple[str, Value], ...], int, str, bool]
 """Task arguments, batch size, optimizer class, and whether biases and norms are a group of their own."""
 
+Beginning = tuple[PopulationKey, tuple[tuple[str, Value], ...], int, float | None, float | None]
+"""Population, optimizer arguments, warm-up, clipping, and the learning rate of biases and norms."""
+
 _OWN_KEYS = frozenset(
     {
         "optimizer",
@@ -80,6 +83,12 @@ class Setting:
         """What trials that can be rows of one population share."""
         task_arguments = tuple(sorted(self.task_arguments.items()))
         return task_arguments, self.batch_size, self.optimizer, self.two_groups
+
+    @property
+    def beginning(self) -> Beginning:
+        """All but the schedule: trials of one seed that share it train alike as long as their rates agree."""
+        arguments = tuple(sorted(self.arguments.items()))
+        return self.population, arguments, self.warmup_epochs, self.clip_grad_norm, self.bias_lr
 
     def to_json(self) -> dict[str, Any]:
         """Flat and reversible: the columns' names as keys, values exact."""

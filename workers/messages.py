@@ -22,6 +22,7 @@ class WorkerSetup:
     precision: str = "float32"  # float32 | tf32 | bf16
     convolutions: str = "grouped"  # grouped | unfolded; rows' bits depend on it
     width: int = 64  # most rows a population trains at once
+    forks: bool = True  # whether trials that begin alike share a row until their rates part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

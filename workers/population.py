@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from search_spaces.settings import Beginning
 from workers.anatomy import anatomy_of
 from workers.epoch_training import EpochTraining, RowEpoch, TrainedRows
 from workers.memory import is_out_of_memory, release_cached_memory
@@ -25,13 +26,12 @@ from workers.optimization import Horizon
 from workers.outcomes import EpochNumbers, judge
 from workers.recipe import Recipe
 from workers.row_bank import Room, RowBank
-from workers.schedule_table import GroupRates, SchedulePath, schedule_path
+from workers.schedule_table import GroupRates, RateBits, SchedulePath, rate_bits, schedule_path
 from workers.stacked_model import Rows, StackedModel
 from workers.update_rules import UPDATE_RULES
 from workers.vector_tails import with_tails
 
 MINIMUM_WIDTH = 4
-_Bits = tuple[tuple[bytes, bytes | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +72,12 @@ class Population:
         batch_size: int,
         width: int,
         two_groups: bool = False,
+        forks: bool = True,
         room: Room | None = None,
     ) -> None:
         """Trains ``width`` rows at once, but :data:`MINIMUM_WIDTH` at least; ``room``: for those at rest.
+
+        Without ``forks`` every trial has a row of its own from its start.
 
         Raises ValueError where the model cannot be trained so, and whatever the task's own code raises.
         """
@@ -87,11 +90,12 @@ class Population:
         self._model = StackedModel(recipe, anatomy)
         self._training = EpochTraining(recipe, self._model, anatomy, self._rule, batch_size=batch_size)
         self._no_memories: tuple[Mapping[str, float], ...] = ({},) * (2 if two_groups else 1)
+        self._forks = forks
         self._room = room
         self._bank: RowBank | None = None  # made for the first row
         self._rows: list[_Row | None] = []
         self._slot_of: dict[int, int] = {}
-        self._joinable: dict[str, int] = {}  # slots of rows that have not trained yet, by how they start
+        self._joinable: dict[tuple[int, Beginning], int] = {}  # slots of rows that have not trained yet
 
     @property
     def is_empty(self) -> bool:
@@ -115,8 +119,8 @@ class Population:
             warmup_epochs=trial.setting.warmup_epochs,
         )
         rider = _Rider(trial, schedule_path(trial.setting, horizon, self._recipe.functions))
-        start = _start_of(trial)
-        shared = self._joinable.get(start) if slot is None else None
+        start = (trial.seed, trial.setting.beginning)
+        shared = self._joinable.get(start) if slot is None and self._forks else None
         row = None if shared is None else self._rows[shared]
         if shared is not None and row is not None:
             row.riders = sorted([*row.riders, rider], key=lambda one: one.trial.number)
@@ -208,14 +212,14 @@ class Population:
     def _branches(self, slot: int, numbers: frozenset[int]) -> list[_Turn]:
         row = self._rows[slot]
         assert row is not None  # noqa: S101 - a trial is in it
-        rates_of: dict[_Bits | None, tuple[GroupRates, ...]] = {}
-        groups: dict[_Bits | None, list[_Rider]] = {}
+        rates_of: dict[RateBits | None, tuple[GroupRates, ...]] = {}
+        groups: dict[RateBits | None, list[_Rider]] = {}
         for rider in row.riders:
             if rider.trial.number not in numbers:
                 groups.setdefault(None, []).append(rider)
                 continue
             rates = rider.path.group_rates(row.epochs_done + 1)
-            key = _bits(rates)
+            key = rate_bits(rates)
             rates_of[key] = rates
             groups.setdefault(key, []).append(rider)
         turns = []
@@ -299,17 +303,6 @@ def _rows_of(tensors: Mapping[str, Tensor]) -> Rows:
         name.removeprefix("buffer."): tensor for name, tensor in tensors.items() if name.startswith("buffer.")
     }
     return Rows(tensors["weights"], buffers)
-
-
-def _start_of(trial: Admission) -> str:
-    """What decides how a trial trains, beside the rates of its updates."""
-    setting = trial.setting
-    return repr((trial.seed, sorted(setting.arguments.items()), setting.clip_grad_norm))
-
-
-def _bits(rates: tuple[GroupRates, ...]) -> _Bits:
-    """Rates of an epoch, equal where every bit is."""
-    return tuple((lr.tobytes(), None if momentum is None else momentum.tobytes()) for lr, momentum in rates)
 
 
 def _epoch_of(row: _Row, rates: tuple[GroupRates, ...]) -> RowEpoch:

@@ -40,6 +40,14 @@ GroupRates = tuple[Rates, Rates | None]
 """Learning rate and momentum of one parameter group at each update of an epoch, (updates,) each."""
 
 
+RateBits = tuple[tuple[bytes, bytes | None], ...]
+
+
+def rate_bits(rates: tuple[GroupRates, ...]) -> RateBits:
+    """Rates of an epoch by parameter group, equal where every bit is."""
+    return tuple((lr.tobytes(), None if momentum is None else momentum.tobytes()) for lr, momentum in rates)
+
+
 class SchedulePath(Protocol):
     """Learning rate and momentum of one trial over its training."""
 

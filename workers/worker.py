@@ -132,6 +132,7 @@ class Worker:
             batch_size=setting.batch_size,
             width=setup.width,
             two_groups=setting.two_groups,
+            forks=setup.forks,
         )
 
     def _recipe(self, arguments: TaskArguments) -> Recipe:

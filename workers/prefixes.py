@@ -1,0 +1,38 @@
+"""Prefixes: how far trials that begin alike train alike, told from their schedules before they train."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from search_spaces.settings import Setting
+from workers.optimization import Horizon
+from workers.schedule_table import rate_bits, schedule_path
+from workers.tasks.registry import task_class, training_size
+
+Prefix = tuple[int, ...]
+"""By epoch, the position of the first setting whose rates are the same in all epochs so far."""
+
+
+def prefixes(task: str, epochs: int, settings: Sequence[Setting]) -> list[Prefix]:
+    """The prefix of each of ``settings``, which differ in their schedule only.
+
+    A schedule that watches a metric is taken to stay where it is: when it acts is known only when it does.
+    """
+    first = settings[0]
+    size = training_size(task, tuple(sorted(first.task_arguments.items())))
+    known = task_class(task)
+    horizon = Horizon(
+        epochs=epochs,
+        updates_per_epoch=size.updates_per_epoch(first.batch_size),
+        warmup_epochs=first.warmup_epochs,
+    )
+    paths = [schedule_path(setting, horizon, known.functions, known.optimizers) for setting in settings]
+    so_far = [0] * len(paths)
+    found: list[list[int]] = [[] for _ in paths]
+    for epoch in range(1, epochs + 1):
+        firsts: dict[object, int] = {}
+        for position, path in enumerate(paths):
+            key = so_far[position], rate_bits(path.group_rates(epoch))
+            so_far[position] = firsts.setdefault(key, position)
+            found[position].append(so_far[position])
+    return [tuple(prefix) for prefix in found]
