@@ -11,20 +11,31 @@ from search_spaces.catalogue import Catalogue
 from search_spaces.settings import Setting
 from search_spaces.space import SearchSpace, suppressed_settings
 from sweeps.plan import Place
-from sweeps.records import Measurement, NewTrial, TrialProgress, TrialState
-from workers.messages import Measured
+from sweeps.records import Measurement, NewTrial, TrialProgress, TrialRow, TrialState
+from workers.messages import Diverged, Failed, Measured
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class OpenTrial:
     """A trial that has not ended."""
 
     row: NewTrial
     place: Place
     epochs_done: int = 0
+    step: int = 0  # updates made so far
     value: float | None = None
     peak_lr: float | None = None
     final_lr: float | None = None
+    epochs_trained: int = 0  # by a row of its own
+    parent_number: int | None = None  # the trial whose row it rode on last
+    fork_step: int | None = None  # updates made on the parent's row
+
+    @property
+    def rides_on(self) -> int | None:
+        """The trial whose row it was last on, its own included; None before its first epoch."""
+        if self.step == 0:
+            return None
+        return self.parent_number if self.fork_step == self.step else self.row.number
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,6 +54,53 @@ class SettingEntry:
         if len(values) < len(self.numbers):
             return None
         return math.fsum(values[number] for number in self.numbers) / len(self.numbers)
+
+
+def to_open(trial: TrialRow, step: int) -> OpenTrial:
+    """A stored trial that has made ``step`` updates, as the ledger knows it."""
+    return OpenTrial(
+        row=trial,
+        place=Place(number=trial.number, lane=trial.lane, admitted_round=trial.admitted_round),
+        epochs_done=trial.epochs_done,
+        step=step,
+        value=trial.value,
+        peak_lr=trial.peak_lr,
+        final_lr=trial.final_lr,
+        epochs_trained=trial.epochs_trained,
+        parent_number=trial.parent_number,
+        fork_step=trial.fork_step,
+    )
+
+
+def measure(trial: OpenTrial, outcome: Measured, value: float) -> None:
+    """Bring an entry up to date with a trained epoch; ``value``: of the sweep's metric."""
+    trial.epochs_done = outcome.epoch
+    trial.step = outcome.step
+    trial.value = value
+    trial.peak_lr = outcome.peak_lr if trial.peak_lr is None else max(trial.peak_lr, outcome.peak_lr)
+    trial.final_lr = outcome.lr
+    if outcome.rides_on is None:
+        trial.epochs_trained += 1
+    else:
+        trial.parent_number, trial.fork_step = outcome.rides_on, outcome.step
+
+
+def break_off(trial: OpenTrial, outcome: Diverged | Failed) -> tuple[TrialState, str | None, dict[str, Any]]:
+    """Bring an entry up to date with its end: the new state, a failure's cause, and the detail to store."""
+    trial.value = None
+    if isinstance(outcome, Failed):
+        detail: dict[str, Any] = {"message": outcome.message, "traceback": outcome.traceback}
+        return TrialState.failed, outcome.cause, detail
+    trial.peak_lr = max(outcome.peak_lr, trial.peak_lr or 0.0)
+    trial.final_lr = outcome.lr
+    detail = {
+        "epoch": outcome.epoch,
+        "step": outcome.step,
+        "lr": outcome.lr,
+        "grad_norm": outcome.grad_norm,
+        "reason": outcome.reason,
+    }
+    return TrialState.diverged, None, detail
 
 
 def to_measurement(outcome: Measured, now_ms: int) -> Measurement:
@@ -77,6 +135,9 @@ def to_progress(
         epochs_done=trial.epochs_done,
         peak_lr=trial.peak_lr,
         final_lr=trial.final_lr,
+        epochs_trained=trial.epochs_trained,
+        parent_number=trial.parent_number,
+        fork_step=trial.fork_step,
         cause=cause,
         detail=detail,
     )

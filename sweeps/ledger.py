@@ -10,10 +10,21 @@ from dataclasses import replace
 from typing import Any
 
 from search_spaces.catalogue import Catalogue
+from search_spaces.settings import Setting
 from search_spaces.space import SearchSpace
-from sweeps.entries import OpenTrial, SettingEntry, to_measurement, to_progress, typed_columns
-from sweeps.plan import ROUNDS_IN_FLIGHT, Budget, Place, settings_to_propose
-from sweeps.proposals import Asked, Proposals, Told
+from sweeps.entries import (
+    OpenTrial,
+    SettingEntry,
+    break_off,
+    measure,
+    to_measurement,
+    to_open,
+    to_progress,
+    typed_columns,
+)
+from sweeps.families import Families, Prefixes
+from sweeps.plan import ROUNDS_IN_FLIGHT, Budget, Place, free_rows
+from sweeps.proposals import Asked, Proposals
 from sweeps.records import (
     OPEN_STATES,
     Measurement,
@@ -24,14 +35,20 @@ from sweeps.records import (
     TrialRow,
     TrialState,
 )
+from sweeps.settings_history import settings_of, told
 from workers.messages import Diverged, Failed, Measured, Outcome
 
 
 class Ledger:
     """State of one running sweep."""
 
-    def __init__(self, space: SearchSpace, catalogue: Catalogue, *, lanes: int = 1) -> None:
-        """An empty sweep. Raises ValueError where the pruner refuses its arguments."""
+    def __init__(
+        self, space: SearchSpace, catalogue: Catalogue, *, lanes: int = 1, prefixes: Prefixes | None = None
+    ) -> None:
+        """An empty sweep whose trials share rows as ``prefixes`` says, or none.
+
+        Raises ValueError where the pruner refuses its arguments.
+        """
         self._space = space
         self._catalogue = catalogue
         self.budget = Budget(
@@ -42,7 +59,9 @@ class Ledger:
             lanes=lanes,
         )
         self._proposals = Proposals(space)
-        self._settings: list[SettingEntry] = []
+        self._families = Families(prefixes, space.epochs)
+        self._settings: dict[int, SettingEntry] = {}  # of open trials, by index
+        self._proposed = 0
         self._exhausted = False
         self.open: dict[int, OpenTrial] = {}
         self.counts: dict[TrialState, int] = dict.fromkeys(TrialState, 0)
@@ -60,34 +79,44 @@ class Ledger:
     ) -> None:
         """Fold stored facts: the same rows always give the same ledger."""
         self.rounds_done = rounds_done
+        self._proposed = len(proposals)
         values: dict[int, dict[int, float]] = {}
+        steps: dict[int, int] = {}
         for measurement in measurements:
             values.setdefault(measurement.number, {})[measurement.epoch] = self._metric_of(measurement)
-        self._settings = [SettingEntry(index=proposal.index) for proposal in proposals]
+            steps[measurement.number] = measurement.step
         for trial in trials:
-            setting = self._settings[trial.setting_index]
-            setting.numbers.append(trial.number)
-            for epoch, value in values.get(trial.number, {}).items():
-                setting.values.setdefault(epoch, {})[trial.number] = value
-            self._restore_trial(trial)
-        by_number = {trial.number: trial for trial in trials}
-        history = [self._told(proposal, self._settings[proposal.index], by_number) for proposal in proposals]
-        self._proposals.rebuild(history)
+            self._restore_trial(trial, steps.get(trial.number, 0))
+        settings = settings_of(proposals, trials, values, self.budget.epochs)
+        self._proposals.rebuild([told(proposal, settings[proposal.index]) for proposal in proposals])
+        of_open = {trial.row.setting_index for trial in self.open.values()}
+        self._settings = {index: settings[index] for index in sorted(of_open)}
+        self._join_families()
 
     def spread_over_lanes(self) -> None:
         """Give open trials to the lanes anew, as if each lane's next round were its first.
 
-        For ``order: arrival``: a resumed sweep may have other workers than the interrupted one had.
+        For ``order: arrival``: a resumed sweep may have other workers than the interrupted one had. Trials
+        that were admitted together stay together.
         """
-        settings = sorted({trial.row.setting_index for trial in self.open.values()})
-        lane_of = {index: position % self.budget.lanes for position, index in enumerate(settings)}
+        together: dict[Place, list[int]] = {}
         for number, trial in self.open.items():
-            place = Place(
-                number=number,
-                lane=lane_of[trial.row.setting_index],
-                admitted_round=1 - trial.epochs_done,
-            )
-            self.open[number] = replace(trial, place=place)
+            together.setdefault(replace(trial.place, number=0), []).append(number)
+        for position, numbers in enumerate(together.values()):
+            for number in numbers:
+                trial = self.open[number]
+                lane, admitted = position % self.budget.lanes, 1 - trial.epochs_done
+                trial.place = Place(number=number, lane=lane, admitted_round=admitted)
+        self._families = self._families.empty()
+        self._join_families()
+
+    def _join_families(self) -> None:
+        admitted: dict[Place, list[tuple[OpenTrial, Setting]]] = {}
+        for trial in self.open.values():
+            together = admitted.setdefault(replace(trial.place, number=0), [])
+            together.append((trial, Setting.from_json(trial.row.setting)))
+        for trials in admitted.values():
+            self._families.join(trials)
 
     def first_record(self, first_rounds: Mapping[int, int]) -> RoundRecord:
         """What to store before the first rounds, by lane, of lanes that have nothing to do yet.
@@ -127,17 +156,20 @@ class Ledger:
             touched.add(trial.row.setting_index)
             if isinstance(outcome, Measured):
                 measurements.append(to_measurement(outcome, now_ms))
-                progress[outcome.number] = self._measured(trial, measurements[-1], outcome.peak_lr)
+                progress[outcome.number] = self._measured(trial, outcome)
             else:
                 progress[outcome.number] = self._broke(trial, outcome)
         changed: dict[int, dict[str, Any]] = {}
         for index in sorted(touched):
+            setting = self._settings[index]
             before = self._proposals.attributes(index)
-            for ended in self._hear(self._settings[index], progress):
+            for ended in self._hear(setting, progress):
                 progress[ended.number] = ended
             after = self._proposals.attributes(index)
             if after != before:
                 changed[index] = after
+            if not any(number in self.open for number in setting.numbers):
+                del self._settings[index]
         proposals, trials = self._propose(lane, round_ + ROUNDS_IN_FLIGHT)
         return RoundRecord(
             rounds_done=self.rounds_done,
@@ -152,12 +184,17 @@ class Ledger:
     @property
     def complete(self) -> bool:
         """Whether nothing is open and nothing more will be proposed."""
-        return not self.open and (self._exhausted or len(self._settings) >= self.budget.settings)
+        return not self.open and not self.proposes_more
+
+    @property
+    def proposes_more(self) -> bool:
+        """Whether there are settings still to be proposed."""
+        return not self._exhausted and self._proposed < self.budget.settings
 
     @property
     def trials_expected(self) -> int:
         """Trials the sweep will have had when it ends."""
-        settings = len(self._settings) if self._exhausted else self.budget.settings
+        settings = self._proposed if self._exhausted else self.budget.settings
         return settings * self.budget.seeds
 
     @property
@@ -168,84 +205,33 @@ class Ledger:
         coming = self.trials_expected - ended
         return self.epochs_done - open_epochs + coming * self.budget.epochs
 
-    def _restore_trial(self, trial: TrialRow) -> None:
+    def rows(self, lane: int, round_: int) -> int:
+        """How many rows the lane's open trials take in the round, those that share one counted once."""
+        return self._families.rows(self.open, lane=lane, round_=round_)
+
+    def _restore_trial(self, trial: TrialRow, step: int) -> None:
         self.counts[trial.state] += 1
         self.epochs_done += trial.epochs_done
-        entry = OpenTrial(
-            row=trial,
-            place=Place(number=trial.number, lane=trial.lane, admitted_round=trial.admitted_round),
-            epochs_done=trial.epochs_done,
-            value=trial.value,
-            peak_lr=trial.peak_lr,
-            final_lr=trial.final_lr,
-        )
+        entry = to_open(trial, step)
         if trial.state in OPEN_STATES:
             self.open[trial.number] = entry
         elif trial.state is TrialState.finished:
             self._compare_with_best(entry)
 
-    def _told(self, proposal: Proposal, setting: SettingEntry, trials: Mapping[int, TrialRow]) -> Told:
-        """What Optuna had heard of a stored setting, worked out from its trials."""
-        setting.end = self._how_it_ended(setting, trials)
-        means = {epoch: setting.mean(epoch) for epoch in sorted(setting.values)}
-        setting.heard = max((epoch for epoch, mean in means.items() if mean is not None), default=0)
-        return Told(
-            index=proposal.index,
-            parameters=proposal.parameters,
-            attributes=proposal.attributes,
-            reports={epoch: mean for epoch, mean in means.items() if mean is not None},
-            end=setting.end,
-        )
-
-    def _how_it_ended(self, setting: SettingEntry, trials: Mapping[int, TrialRow]) -> str | None:
-        """What Optuna was told at the setting's end: the first of its trials to break decides."""
-        of_setting = [trials[number] for number in setting.numbers]
-        broken = [t for t in of_setting if t.state in (TrialState.diverged, TrialState.failed)]
-        first = min((trial.epochs_done for trial in broken), default=None)
-        if first is not None:
-            states = {trial.state for trial in broken if trial.epochs_done == first}
-            return "pruned" if TrialState.diverged in states else "failed"
-        if any(trial.state is TrialState.pruned for trial in of_setting):
-            return "pruned"
-        return "finished" if setting.mean(self.budget.epochs) is not None else None
-
-    def _measured(self, trial: OpenTrial, measurement: Measurement, peak_lr: float) -> TrialProgress:
-        value = self._metric_of(measurement)
-        updated = replace(
-            trial,
-            epochs_done=measurement.epoch,
-            value=value,
-            peak_lr=peak_lr if trial.peak_lr is None else max(trial.peak_lr, peak_lr),
-            final_lr=measurement.lr,
-        )
-        number = trial.row.number
-        self._settings[trial.row.setting_index].values.setdefault(measurement.epoch, {})[number] = value
+    def _measured(self, trial: OpenTrial, outcome: Measured) -> TrialProgress:
+        value = self._value_of(outcome)
+        measure(trial, outcome, value)
+        values = self._settings[trial.row.setting_index].values
+        values.setdefault(outcome.epoch, {})[outcome.number] = value
         self.epochs_done += 1
-        self.open[number] = updated
-        if measurement.epoch < self.budget.epochs:
-            return to_progress(updated, TrialState.running)
-        self._compare_with_best(updated)
-        return self._end(updated, TrialState.finished)
+        if outcome.epoch < self.budget.epochs:
+            return to_progress(trial, TrialState.running)
+        self._compare_with_best(trial)
+        return self._end(trial, TrialState.finished)
 
     def _broke(self, trial: OpenTrial, outcome: Diverged | Failed) -> TrialProgress:
-        if isinstance(outcome, Failed):
-            failure = {"message": outcome.message, "traceback": outcome.traceback}
-            ended = replace(trial, value=None)
-            return self._end(ended, TrialState.failed, cause=outcome.cause, detail=failure)
-        ended = replace(
-            trial,
-            value=None,
-            peak_lr=max(outcome.peak_lr, trial.peak_lr or 0.0),
-            final_lr=outcome.lr,
-        )
-        detail: dict[str, Any] = {
-            "epoch": outcome.epoch,
-            "step": outcome.step,
-            "lr": outcome.lr,
-            "grad_norm": outcome.grad_norm,
-            "reason": outcome.reason,
-        }
-        return self._end(ended, TrialState.diverged, detail=detail)
+        state, cause, detail = break_off(trial, outcome)
+        return self._end(trial, state, cause=cause, detail=detail)
 
     def _hear(self, setting: SettingEntry, progress: Mapping[int, TrialProgress]) -> list[TrialProgress]:
         """Tell Optuna what happened to a setting; its open trials end together where it is pruned."""
@@ -282,6 +268,7 @@ class Ledger:
         detail: Mapping[str, Any] | None = None,
     ) -> TrialProgress:
         del self.open[trial.row.number]
+        self._families.leave(trial)
         self.counts[TrialState.running] -= 1
         self.counts[state] += 1
         return to_progress(trial, state, cause=cause, detail=detail)
@@ -292,28 +279,28 @@ class Ledger:
         self.counts[TrialState.running] += len(numbers)
 
     def _propose(self, lane: int, round_: int) -> tuple[tuple[Proposal, ...], tuple[NewTrial, ...]]:
-        places = [trial.place for trial in self.open.values()]
-        count = settings_to_propose(
-            places, lane=lane, round_=round_, proposed=len(self._settings), budget=self.budget
-        )
+        """Settings for the rows that are free in the round, a family at a time."""
         proposals: list[Proposal] = []
-        trials: list[NewTrial] = []
-        for _ in range(0 if self._exhausted else count):
-            asked = self._proposals.ask()
-            if asked is None:
-                self._exhausted = True
-                break
-            proposals.append(
-                Proposal(index=asked.index, parameters=asked.parameters, attributes=asked.attributes)
-            )
-            trials += self._new_trials(asked, lane, round_)
-        return tuple(proposals), tuple(trials)
+        joining: list[tuple[OpenTrial, Setting]] = []
+        free = free_rows(self.rows(lane, round_), lane=lane, budget=self.budget)
+        while free >= self.budget.seeds and self.proposes_more:
+            family = self._proposals.ask(self.budget.settings - self._proposed)
+            self._exhausted = not family
+            self._proposed += len(family)
+            for asked in family:
+                proposals.append(
+                    Proposal(index=asked.index, parameters=asked.parameters, attributes=asked.attributes)
+                )
+                joining += self._new_trials(asked, lane, round_)
+            free -= self._families.rows_at_start([asked.setting for asked in family]) * self.budget.seeds
+        self._families.join(joining)
+        return tuple(proposals), tuple(trial.row for trial, _ in joining)
 
-    def _new_trials(self, asked: Asked, lane: int, round_: int) -> list[NewTrial]:
+    def _new_trials(self, asked: Asked, lane: int, round_: int) -> list[tuple[OpenTrial, Setting]]:
         setting = SettingEntry(index=asked.index)
-        self._settings.append(setting)
+        self._settings[asked.index] = setting
         typed = typed_columns(self._space, self._catalogue, asked.setting)
-        trials = []
+        found = []
         for position, seed in enumerate(self._space.seeds):
             number = asked.index * self.budget.seeds + position
             row = NewTrial(
@@ -328,17 +315,21 @@ class Ledger:
                 **typed,
             )
             setting.numbers.append(number)
-            place = Place(number=number, lane=lane, admitted_round=round_)
-            self.open[number] = OpenTrial(row=row, place=place)
+            trial = OpenTrial(row=row, place=Place(number=number, lane=lane, admitted_round=round_))
+            self.open[number] = trial
             self.counts[TrialState.waiting] += 1
-            trials.append(row)
-        return trials
+            found.append((trial, asked.setting))
+        return found
 
     def _metric_of(self, measurement: Measurement) -> float:
         name = self._space.metric.name
         if name in ("val_loss", "train_loss"):
             return float(getattr(measurement, name))
         return measurement.extra[name]
+
+    def _value_of(self, outcome: Measured) -> float:
+        name = self._space.metric.name
+        return outcome.train_loss if name == "train_loss" else outcome.metrics[name]
 
     def _compare_with_best(self, trial: OpenTrial) -> None:
         assert trial.value is not None  # noqa: S101 - finished trials have one

@@ -10,7 +10,7 @@ worker with ``order: arrival``.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 ROUNDS_IN_FLIGHT = 2
@@ -50,20 +50,16 @@ def lane_share(budget: Budget, lane: int) -> int:
     return share + (1 if lane < rest else 0)
 
 
-def settings_to_propose(
-    open_places: Iterable[Place], *, lane: int, round_: int, proposed: int, budget: Budget
-) -> int:
-    """How many settings to propose for admission to ``lane`` in ``round_``.
+def free_rows(taken: int, *, lane: int, budget: Budget) -> int:
+    """Rows that new trials of ``lane`` may take where ``taken`` are.
 
     A setting is admitted with all its seeds or not at all; where the seeds outnumber the lane's share, one
     setting at a time.
     """
     share = lane_share(budget, lane)
-    busy = sum(1 for place in open_places if place.lane == lane and place.trains_in(round_, budget.epochs))
-    room = max(0, share - busy) // budget.seeds
-    if room == 0 and busy == 0 and share > 0:
-        room = 1
-    return min(room, budget.settings - proposed)
+    if taken == 0 and 0 < share < budget.seeds:
+        return budget.seeds
+    return max(0, share - taken)
 
 
 def share_out_trials(

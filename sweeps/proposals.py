@@ -86,8 +86,15 @@ class Proposals:
             if told.end is not None:
                 self.end(told.index, told.end)
 
-    def ask(self) -> Asked | None:
-        """The next proposal; None when a grid has no more points."""
+    def ask(self, most: int) -> tuple[Asked, ...]:
+        """The next family, at most ``most`` settings of it: they agree in everything but their schedule.
+
+        Empty when a grid has no more points.
+        """
+        asked = self._ask_one() if most > 0 else None
+        return () if asked is None else (asked,)
+
+    def _ask_one(self) -> Asked | None:
         index = self._asked
         if self._space.sampler == "grid":
             asked = self._next_grid_point(index)

@@ -7,8 +7,8 @@ import pytest
 from sweeps.plan import (
     Budget,
     Place,
+    free_rows,
     lane_share,
-    settings_to_propose,
     share_out_trials,
     too_many_failed,
 )
@@ -17,10 +17,6 @@ from sweeps.plan import (
 def budget(**changes: int) -> Budget:
     values = {"settings": 100, "seeds": 1, "epochs": 10, "concurrency": 8, "lanes": 1} | changes
     return Budget(**values)
-
-
-def places(*admitted_rounds: int, lane: int = 0) -> list[Place]:
-    return [Place(number=n, lane=lane, admitted_round=r) for n, r in enumerate(admitted_rounds)]
 
 
 @pytest.mark.parametrize(
@@ -34,34 +30,21 @@ def test_an_epoch_a_round(round_: int, trains: bool, epoch: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("case", "open_places", "round_", "proposed", "changes", "expected"),
+    ("case", "taken", "changes", "expected"),
     [
-        ("empty sweep fills up", [], 1, 0, {}, 8),
-        ("full sweep waits", places(*[1] * 8), 2, 8, {}, 0),
-        ("one place free", places(*[1] * 7), 3, 8, {}, 1),
-        ("an end by length is known ahead", places(*[1] * 8), 11, 8, {}, 8),
-        ("the round before it is not", places(*[1] * 8), 10, 8, {}, 0),
-        ("never more than the budget", [], 1, 97, {}, 3),
-        ("budget used up", [], 50, 100, {}, 0),
-        ("settings are admitted whole", places(*[1] * 6), 2, 2, {"seeds": 3}, 0),
-        ("two whole settings", [], 1, 0, {"seeds": 3}, 2),
-        ("more seeds than places: one at a time", [], 1, 0, {"seeds": 20}, 1),
-        ("and no second one", places(*[1] * 20), 2, 1, {"seeds": 20}, 0),
-        ("a trial admitted later does not count yet", places(3), 2, 1, {"concurrency": 1}, 1),
+        ("nothing open", 0, {}, 8),
+        ("one row free", 7, {}, 1),
+        ("full", 8, {}, 0),
+        ("more rows than the concurrency, after forks", 11, {}, 0),
+        ("more seeds than places: one setting at a time", 0, {"seeds": 20}, 20),
+        ("and no second one", 20, {"seeds": 20}, 0),
+        ("nor one beside others", 3, {"seeds": 20}, 5),
+        ("half a lane's share", 1, {"lanes": 2}, 3),
+        ("a lane without a share", 0, {"concurrency": 0, "seeds": 2}, 0),
     ],
 )
-def test_settings_to_propose(
-    case: str,
-    open_places: list[Place],
-    round_: int,
-    proposed: int,
-    changes: dict[str, int],
-    expected: int,
-) -> None:
-    count = settings_to_propose(
-        open_places, lane=0, round_=round_, proposed=proposed, budget=budget(**changes)
-    )
-    assert count == expected, case
+def test_free_rows(case: str, taken: int, changes: dict[str, int], expected: int) -> None:
+    assert free_rows(taken, lane=0, budget=budget(**changes)) == expected, case
 
 
 @pytest.mark.parametrize(("concurrency", "lanes"), [(8, 3), (2, 4), (64, 7), (1, 1)])
@@ -69,13 +52,6 @@ def test_shares_add_up(concurrency: int, lanes: int) -> None:
     shared = [lane_share(budget(concurrency=concurrency, lanes=lanes), lane) for lane in range(lanes)]
     assert sum(shared) == concurrency
     assert max(shared) - min(shared) <= 1
-
-
-def test_other_lanes_do_not_count() -> None:
-    assert (
-        settings_to_propose(places(*[1] * 8, lane=1), lane=0, round_=2, proposed=8, budget=budget(lanes=2))
-        == 4
-    )
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,7 @@ def heard(proposals: Proposals, count: int) -> tuple[list[Asked], list[Told]]:
     """``count`` proposals, each second one finished, each fifth pruned, and what a store would hold."""
     asked, told = [], []
     for index in range(count):
-        new = proposals.ask()
-        assert new is not None
+        (new,) = proposals.ask(1)
         reports: dict[int, float] = {}
         end = None
         if index % 2 == 0:
@@ -44,8 +43,8 @@ def heard(proposals: Proposals, count: int) -> tuple[list[Asked], list[Told]]:
     return asked, told
 
 
-def bare(asked: Asked | None) -> Any:
-    return None if asked is None else (asked.parameters, asked.setting.to_json())
+def bare(asked: Asked) -> Any:
+    return asked.parameters, asked.setting.to_json()
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -56,7 +55,7 @@ def test_rebuilt_equals_never_lost(sampler: str) -> None:
     rebuilt = Proposals(some)
     rebuilt.rebuild(told)
     for _ in range(12):
-        assert bare(rebuilt.ask()) == bare(kept.ask())
+        assert [bare(one) for one in rebuilt.ask(1)] == [bare(one) for one in kept.ask(1)]
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
@@ -79,8 +78,7 @@ def test_tpe_learns() -> None:
     proposals = Proposals(space())
     distances = []
     for index in range(80):
-        asked = proposals.ask()
-        assert asked is not None
+        (asked,) = proposals.ask(1)
         distances.append(abs(float(str(asked.setting.arguments["lr"])) - 0.1))
         proposals.report(index, 6, value_of(asked, 6))
         proposals.end(index, "finished")
@@ -98,10 +96,10 @@ def test_qmc_fills_every_axis_evenly() -> None:
 def test_a_bounded_grid_ends() -> None:
     proposals = Proposals(space(sampler="grid"))
     count = 0
-    while proposals.ask() is not None:
-        count += 1
+    while family := proposals.ask(100):
+        count += len(family)
     assert count == 4 * 3 * 2 * 5
-    assert proposals.ask() is None
+    assert proposals.ask(1) == ()
 
 
 @pytest.mark.parametrize("pruner", ["asha", "hyperband", "median"])
@@ -109,8 +107,7 @@ def test_pruners_are_optunas(pruner: str) -> None:
     proposals = Proposals(space(pruner=pruner, sampler="random", epochs=9))
     pruned = 0
     for index in range(40):
-        asked = proposals.ask()
-        assert asked is not None
+        (asked,) = proposals.ask(1)
         for epoch in range(1, 9):
             proposals.report(index, epoch, value_of(asked, epoch) + 0.01 * index)
             if proposals.should_prune(index):
