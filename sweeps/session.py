@@ -13,6 +13,7 @@ from search_spaces.space import SearchSpace
 from sweeps.entries import OpenTrial
 from sweeps.errors import LeaseLost
 from sweeps.failures import failure_sentence
+from sweeps.families import Prefixes
 from sweeps.lease_keeper import LeaseKeeper
 from sweeps.ledger import Ledger
 from sweeps.plan import ROUNDS_IN_FLIGHT, share_out_trials, too_many_failed
@@ -63,6 +64,7 @@ class SweepRun:
     observer: Observer
     interrupted: Callable[[], bool]  # asked between reports
     now: Callable[[], float]  # seconds since 1970
+    prefixes: Prefixes | None = None  # tells which trials share rows; None where they are not stacked
 
 
 @dataclass(slots=True, kw_only=True)
@@ -88,7 +90,7 @@ class Session:
         everyone = tuple(range(pool.workers))
         arrival = run.space.order == "arrival"
         groups = [(worker,) for worker in everyone] if arrival else [everyone]
-        self._ledger = Ledger(run.space, run.catalogue, lanes=len(groups))
+        self._ledger = Ledger(run.space, run.catalogue, lanes=len(groups), prefixes=run.prefixes)
         repeatable = run.plan.get("execution") != "loop"
         self._replay = Replay(run.sweep_id, self._restore(), repeatable=repeatable)
         first = 1 if arrival else self._ledger.rounds_done + 1
