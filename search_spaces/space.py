@@ -6,7 +6,7 @@ settings which that choice brings.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -164,35 +164,6 @@ def _without_first(range_: Range) -> Range:
     return range_
 
 
-def grid_settings(space: SearchSpace) -> Iterator[tuple[dict[str, Value], Setting]]:
-    """Every grid point once: the chosen values by name, and the setting. Later names vary fastest.
-
-    Raises ValueError where a numeric range has no ``points``.
-    """
-    path: list[tuple[str, tuple[Value, ...], int]] = []
-    while True:
-        depth = 0
-
-        def choose(name: str, range_: Numeric | Choice) -> Value:
-            nonlocal depth
-            if depth == len(path):
-                values: tuple[Value, ...]
-                values = tuple(range(len(range_.options))) if isinstance(range_, Choice) else range_.grid()
-                path.append((name, values, 0))
-            _, values, index = path[depth]
-            depth += 1
-            return values[index]
-
-        setting = space.draw(choose)
-        yield {name: values[index] for name, values, index in path}, setting
-        while path and path[-1][2] == len(path[-1][1]) - 1:
-            path.pop()
-        if not path:
-            return
-        name, values, index = path[-1]
-        path[-1] = (name, values, index + 1)
-
-
 def _draw(range_: Range, name: str, choose: Choose) -> Value:
     if isinstance(range_, Fixed):
         return range_.value
@@ -253,8 +224,7 @@ def dimensions(space: SearchSpace) -> dict[str, Numeric | Choice]:
     for name, count in (("optimizer", len(space.optimizers)), ("schedule", len(space.schedules))):
         if count > 1:
             found[name] = Choice(options=tuple(Fixed(value=index) for index in range(count)))
-    for schedule in space.schedules:
-        _collect_schedule(schedule, schedule.label, found)
+    found |= schedule_dimensions(space)
     for optimizer in space.optimizers:
         for name, range_ in optimizer.arguments.items():
             _collect(range_, f"{optimizer.label}.{name}", found)
@@ -275,6 +245,14 @@ def _collect(range_: Range, name: str, found: dict[str, Numeric | Choice]) -> No
             _collect(item, f"{name}.{index}", found)
     elif not isinstance(range_, Fixed):
         found[name] = range_
+
+
+def schedule_dimensions(space: SearchSpace) -> dict[str, Numeric | Choice]:
+    """The ranges within the schedules, by name; which schedule it is is not among them."""
+    found: dict[str, Numeric | Choice] = {}
+    for schedule in space.schedules:
+        _collect_schedule(schedule, schedule.label, found)
+    return found
 
 
 def _collect_schedule(space: ScheduleSpace, label: str, found: dict[str, Numeric | Choice]) -> None:

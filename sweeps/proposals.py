@@ -8,7 +8,6 @@ So a rebuilt study proposes what the lost one would have proposed.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,9 +25,10 @@ from optuna.trial import TrialState as OptunaState
 from optuna.trial import create_trial
 from scipy.stats.qmc import Sobol
 
+from search_spaces.grid import grid_settings
 from search_spaces.ranges import Choice, Integer, Log, LogOneMinus, Numeric, Value
 from search_spaces.settings import Setting
-from search_spaces.space import SearchSpace, dimensions, grid_settings
+from search_spaces.space import SearchSpace, dimensions
 from sweeps.pruning import make_pruner
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -74,12 +74,15 @@ class Proposals:
         self._study_id = self._storage.get_study_id_from_name(self._study.study_name)
         self._asked = 0
         self._grid = grid_settings(space)  # taken from as points are asked for
-        self._grid_position = 0
+        self._next_point: tuple[dict[str, Value], Setting] | None = None  # taken from it already
+        self._proposed: frozenset[str] = frozenset()  # points of the grid that were stored before
         self._ids: list[int] = []
 
     def rebuild(self, history: list[Told]) -> None:
         """Put the study back to where it was, from stored proposals in their order."""
         distributions = {name: _distribution(range_) for name, range_ in dimensions(self._space).items()}
+        if self._space.sampler == "grid":
+            self._proposed = frozenset(_identity(told.parameters) for told in history)
         for told in history:
             self._add(told, {name: distributions[name] for name in told.parameters})
             self._asked += 1
@@ -91,20 +94,11 @@ class Proposals:
 
         Empty when a grid has no more points.
         """
-        asked = self._ask_one() if most > 0 else None
-        return () if asked is None else (asked,)
-
-    def _ask_one(self) -> Asked | None:
-        index = self._asked
         if self._space.sampler == "grid":
-            asked = self._next_grid_point(index)
-        elif self._space.sampler == "qmc":
-            asked = self._enumerated(index, *self._sobol_point(index))
-        else:
-            asked = self._sampled(index)
-        if asked is not None:
-            self._asked += 1
-        return asked
+            return self._grid_points(most)
+        if self._space.sampler == "qmc":
+            return (self._enumerated(*self._sobol_point(self._asked)),) if most else ()
+        return (self._sampled(),) if most else ()
 
     def report(self, index: int, epoch: int, value: float) -> None:
         """The setting's metric at the end of ``epoch``."""
@@ -125,7 +119,8 @@ class Proposals:
         """Optuna's system attributes of the setting, as stored with it."""
         return dict(self._storage.get_trial(self._ids[index]).system_attrs)
 
-    def _sampled(self, index: int) -> Asked:
+    def _sampled(self) -> Asked:
+        index = self._asked
         parameters: dict[str, Any] = {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the options of TPE that this project relies on are experimental
@@ -138,12 +133,15 @@ class Proposals:
 
             setting = self._space.draw(choose)
         self._ids.append(self._storage.get_trial_id_from_study_id_trial_number(self._study_id, trial.number))
+        self._asked += 1
         return Asked(index=index, parameters=parameters, attributes=self.attributes(index), setting=setting)
 
-    def _enumerated(self, index: int, parameters: dict[str, Any], setting: Setting) -> Asked:
+    def _enumerated(self, parameters: dict[str, Any], setting: Setting) -> Asked:
+        index = self._asked
         ranges = dimensions(self._space)
         told = Told(index=index, parameters=parameters, attributes={})
         self._add(told, {name: _distribution(ranges[name]) for name in parameters})
+        self._asked += 1
         return Asked(index=index, parameters=parameters, attributes={}, setting=setting)
 
     def _sobol_point(self, index: int) -> tuple[dict[str, Any], Setting]:
@@ -157,13 +155,22 @@ class Proposals:
             point = dict(zip(axes, sequence.random(1)[0].tolist(), strict=False))
         return self._at(lambda name, range_: range_.at(point[name]))
 
-    def _next_grid_point(self, index: int) -> Asked | None:
-        point = next(itertools.islice(self._grid, index - self._grid_position, None), None)
-        if point is None:
-            return None
-        self._grid_position = index + 1
-        values, _ = point
-        return self._enumerated(index, *self._at(lambda name, _: values[name]))
+    def _grid_points(self, most: int) -> tuple[Asked, ...]:
+        """Points that have not been proposed yet, as long as they differ in their schedule only."""
+        found: list[Asked] = []
+        while len(found) < most:
+            point = self._next_point or next(self._grid, None)
+            self._next_point = None
+            if point is None:
+                break
+            values, setting = point
+            if found and setting.beginning != found[0].setting.beginning:
+                self._next_point = point
+                break
+            parameters, setting = self._at(lambda name, _, values=values: values[name])
+            if _identity(parameters) not in self._proposed:
+                found.append(self._enumerated(parameters, setting))
+        return tuple(found)
 
     def _at(self, pick: Any) -> tuple[dict[str, Any], Setting]:
         parameters: dict[str, Any] = {}
@@ -227,6 +234,11 @@ def _value(range_: Numeric | Choice, parameter: Any) -> Value:
         return range_.from_distance(float(parameter))
     value: Value = parameter
     return value
+
+
+def _identity(parameters: Mapping[str, Any]) -> str:
+    """Equal for equal parameters, whatever their order."""
+    return repr(sorted(parameters.items()))
 
 
 def _parameter(range_: Numeric | Choice, value: Any) -> Any:

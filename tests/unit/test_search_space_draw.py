@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import replace
+from itertools import groupby
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from search_spaces.files import load_space
+from search_spaces.grid import grid_settings
 from search_spaces.ranges import Choice, Numeric, Value
 from search_spaces.settings import Schedule, Setting
-from search_spaces.space import SearchSpace, dimensions, grid_settings
+from search_spaces.space import SearchSpace, dimensions
 from tests.unit.catalogue_for_tests import CATALOGUE
 
 HEAD = """\
@@ -306,3 +308,22 @@ def test_a_choice_of_betas_that_differ_in_the_first_only_is_no_choice_any_more()
     asked = Asked(schedule=1)
     assert space(text).draw(asked).arguments["betas"] == (None, 0.99)
     assert asked.names == ["schedule"]
+
+
+def test_grid_points_that_differ_in_their_schedule_only_come_side_by_side() -> None:
+    text = (
+        "optimizer: {SGD: {lr: [0.1, 0.2], momentum: [0.5, 0.9]}}\nsampler: grid\n"
+        "schedule: [constant, {StepLR: {step_size: [3, 5]}}, {OneCycleLR: {max_lr: [1, 2]}}]"
+    )
+    settings = [setting for _, setting in grid_settings(space(text))]
+    runs = [len(list(group)) for _, group in groupby(settings, key=lambda setting: setting.beginning)]
+    assert runs == [3, 2, 3, 3, 3]  # OneCycleLR sets lr and momentum itself, and so is there once
+
+
+def test_a_grid_of_nested_choices_has_every_point_once() -> None:
+    text = (
+        "optimizer: {SGD: {lr: [0.1, {log: [0.2, 1], points: 3}], momentum: [0, 0.9]}}\nsampler: grid\n"
+        "schedule: [constant, {CyclicLR: {base_lr: 0.1, max_lr: 1, cycle_momentum: [true, false]}}]"
+    )
+    settings = [json.dumps(setting.to_json()) for _, setting in grid_settings(space(text))]
+    assert len(settings) == len(set(settings)) == 4 * 2 + 2 + 1
