@@ -207,7 +207,14 @@ def _run(
     with StopSignals() as signals, View(people, space.metric.name) as view:
         try:
             state = run_stored_sweep(
-                store, row, space, workers=workers, ray=ray, observer=view, interrupted=signals.received
+                store,
+                row,
+                space,
+                workers=workers,
+                ray=ray,
+                speeds=places.speeds,
+                observer=view,
+                interrupted=signals.received,
             )
         except (LeaseLost, PoolUnavailable, ReplayMismatch) as error:
             view.said(f"ravine: {error}")

@@ -28,6 +28,11 @@ class Home:
         """Folder of MLflow's artifacts."""
         return self.folder / "artifacts"
 
+    @property
+    def speeds(self) -> Path:
+        """Folder of what was measured on this machine."""
+        return self.folder / "speeds"
+
 
 def resolve_home(
     *,

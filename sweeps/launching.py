@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from time import time
+from typing import Any
 from urllib.parse import urlsplit
 
 from search_spaces.space import SearchSpace
+from sweeps.execution_choice import Share, even_share
 from sweeps.execution_plan import execution_plan, told_of_plan
 from sweeps.processes import current_owner
 from sweeps.records import SweepRow, SweepState
@@ -19,9 +25,9 @@ from sweeps.store import Store
 from sweeps.sweep_files import BadInput, task_file_problem
 from workers.messages import WorkerSetup
 from workers.pool import Pool, PoolUnavailable
+from workers.speed import SpeedQuestion, Speeds
 
 CLUSTER_ANSWER_SECONDS = 5.0
-MAXIMUM_WIDTH = 128
 ROWS_WORTH_A_WORKER = 4
 
 
@@ -91,28 +97,23 @@ def run_stored_sweep(
     *,
     workers: int | None,
     ray: str,
+    speeds: Path,
     observer: Observer,
     interrupted: Callable[[], bool],
 ) -> SweepState:
-    """Run a stored sweep from wherever it stands. Raises what :func:`sweeps.runner.run_sweep` raises."""
-    import torch
+    """Run a stored sweep from wherever it stands; ``speeds``: folder of what was measured before.
 
+    Raises what :func:`sweeps.runner.run_sweep` raises.
+    """
+    from sweeps.measured_plan import width_of
+    from workers.prefixes import prefixes
     from workers.torch_catalogue import catalogue_for
 
     plan = sweep.plan
     if plan is None:
-        plan = execution_plan(space)
-        for sentence in told_of_plan(plan):
-            observer.said(f"note: {sentence}")
-    resources = share_out(
-        space,
-        workers=workers,
-        ray=ray,
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        devices=torch.cuda.device_count() if plan["device"] == "cuda" else 0,
-        stacked=plan["execution"] == "stacked",
-        threads=plan.get("threads"),
-    )
+        plan = _new_plan(sweep, space, workers=workers, ray=ray, speeds=speeds, observer=observer)
+    resources = _resources(space, plan, workers=workers, ray=ray)
+    rows = even_share(space.concurrency, resources.workers).rows
     setup = WorkerSetup(
         task=space.task,
         metric=space.metric.name,
@@ -120,8 +121,9 @@ def run_stored_sweep(
         execution=plan["execution"],
         device=plan["device"],
         precision=plan.get("precision", "float32"),
+        convolutions=plan.get("convolutions", "grouped"),
         threads=resources.threads,
-        width=min(MAXIMUM_WIDTH, -(-space.concurrency // resources.workers)),
+        width=width_of(plan, rows, resources.threads),
     )
     run = SweepRun(
         store=store,
@@ -132,6 +134,7 @@ def run_stored_sweep(
         observer=observer,
         interrupted=interrupted,
         now=time,
+        prefixes=partial(prefixes, space.task, space.epochs) if plan["execution"] == "stacked" else None,
     )
 
     def start() -> Pool:
@@ -141,6 +144,69 @@ def run_stored_sweep(
         return start_pool(setup, resources)
 
     return run_sweep(run, current_owner(), start)
+
+
+def _new_plan(
+    sweep: SweepRow,
+    space: SearchSpace,
+    *,
+    workers: int | None,
+    ray: str,
+    speeds: Path,
+    observer: Observer,
+) -> dict[str, Any]:
+    """The plan of a sweep that has none yet, with what was measured for it."""
+    from sweeps.measured_plan import Sharing, measured_plan
+    from sweeps.speed_memory import SpeedMemory
+
+    plan = execution_plan(space)
+
+    def share(execution: str) -> Share:
+        resources = _resources(space, {**plan, "execution": execution}, workers=workers, ray=ray)
+        return even_share(space.concurrency, resources.workers)
+
+    plan = measured_plan(
+        plan,
+        space,
+        task_file=sweep.spec.get("task_file", {}),
+        sharing=Sharing(stacked=share("stacked"), solo=share("solo")),
+        memory=SpeedMemory(speeds, observer.said),
+        ask=partial(_measure, ray=ray),
+        said=observer.said,
+    )
+    for sentence in told_of_plan(plan):
+        observer.said(f"note: {sentence}")
+    return plan
+
+
+def _measure(question: SpeedQuestion, *, ray: str) -> Speeds | None:
+    """Here, unless trials train on another machine's processors."""
+    if ray in ("local", "none"):
+        from workers.speed_benches import speeds_of
+
+        with redirect_stdout(sys.stderr):  # what a task's own code prints is no part of a result
+            return speeds_of(question)
+    from workers.ray_pool import RayPool
+
+    pool = RayPool(WorkerSetup(task=question.task, metric="", epochs=1, device=question.device), 1, ray)
+    try:
+        return pool.measure(question)
+    finally:
+        pool.close()
+
+
+def _resources(space: SearchSpace, plan: Mapping[str, Any], *, workers: int | None, ray: str) -> Resources:
+    import torch
+
+    return share_out(
+        space,
+        workers=workers,
+        ray=ray,
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        devices=torch.cuda.device_count() if plan["device"] == "cuda" else 0,
+        stacked=plan["execution"] == "stacked",
+        threads=plan.get("threads"),
+    )
 
 
 def start_pool(setup: WorkerSetup, resources: Resources) -> Pool:

@@ -10,7 +10,6 @@ them; in the epoch in which their rates part, each further group of them gets a 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -21,7 +20,7 @@ from search_spaces.settings import Beginning
 from workers.anatomy import anatomy_of
 from workers.epoch_training import EpochTraining, RowEpoch, TrainedRows
 from workers.memory import is_out_of_memory, release_cached_memory
-from workers.messages import Admission, Diverged, Measured
+from workers.messages import Admission, Diverged, Measured, Note
 from workers.optimization import Horizon
 from workers.outcomes import EpochNumbers, judge
 from workers.recipe import Recipe
@@ -93,6 +92,7 @@ class Population:
         self._forks = forks
         self._room = room
         self._bank: RowBank | None = None  # made for the first row
+        self._notes: list[Note] = []
         self._rows: list[_Row | None] = []
         self._slot_of: dict[int, int] = {}
         self._joinable: dict[tuple[int, Beginning], int] = {}  # slots of rows that have not trained yet
@@ -170,15 +170,19 @@ class Population:
                     raise
                 # Rows train on copies, so those in the bank are as they were.
                 self._width = max(MINIMUM_WIDTH, len(turns) // 2)
-                logging.getLogger("ravine").warning(
-                    "%d rows do not fit into memory; training %d at a time", len(turns), self._width
-                )
+                said = f"{len(turns)} rows do not fit into memory; training {self._width} at a time"
+                self._notes.append(Note(number=turns[0].row.riders[0].trial.number, sentence=said))
             else:
                 pending = pending[len(turns) :]
                 for index, turn in enumerate(turns):
                     yield from self._close_epoch(turn, trained, index)
                 continue
             release_cached_memory()  # when the error, which holds on to tensors, is gone
+
+    def take_notes(self) -> tuple[Note, ...]:
+        """The notes since the last call."""
+        notes, self._notes = tuple(self._notes), []
+        return notes
 
     def _initial_tensors(self, trial: Admission) -> dict[str, Tensor]:
         row = self._model.initial_row(trial.seed)

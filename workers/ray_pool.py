@@ -12,6 +12,7 @@ from typing import Any
 from workers.messages import Orders, Report, WorkerSetup
 from workers.pool import PoolUnavailable, WorkerLost, log_notes
 from workers.process_environment import PROCESS_ENVIRONMENT, prepare
+from workers.speed import SpeedQuestion, Speeds
 
 LONGEST_CLOSING_SECONDS = 5.0  # for loops of users' own to end
 _QUIET = {
@@ -71,6 +72,11 @@ class RayPool:
         except self._ray.exceptions.RayError as error:
             raise WorkerLost(worker, " ".join(str(error).split())[:300]) from error
         return worker, report
+
+    def measure(self, question: SpeedQuestion) -> Speeds | None:
+        """How fast trials train where the first worker is. Raises Ray's error where the task fails."""
+        found: Speeds | None = self._ray.get(self._actors[0].measure.remote(question))
+        return found
 
     def close(self) -> None:
         """End the actors, and the runtime where this pool started it."""

@@ -19,6 +19,8 @@ from workers.population import Population
 from workers.process_environment import prepare
 from workers.recipe import Recipe, numeric_settings
 from workers.solo import SoloTrials
+from workers.speed import SpeedQuestion, Speeds
+from workers.speed_benches import speeds_of
 from workers.tasks.registry import make_task, task_class, task_data
 from workers.tasks.shared_data import on_device
 from workers.tasks.task import Data
@@ -73,6 +75,10 @@ class Worker:
             notes=notes,
         )
 
+    def measure(self, question: SpeedQuestion) -> Speeds | None:
+        """How fast trials train here. Raises what the task raises."""
+        return speeds_of(question)
+
     def close(self) -> tuple[Note, ...]:
         """Let every trial go that trains by a loop of the user's own; returns what that brought to light."""
         for bench in self._loops():
@@ -83,7 +89,8 @@ class Worker:
         return [bench for bench in self._benches.values() if isinstance(bench, LoopTrials)]
 
     def _take_notes(self) -> tuple[Note, ...]:
-        return tuple(note for bench in self._loops() for note in bench.take_notes())
+        telling = [bench for bench in self._benches.values() if isinstance(bench, LoopTrials | Population)]
+        return tuple(note for bench in telling for note in bench.take_notes())
 
     def _train(self, orders: Orders) -> list[Outcome]:
         outcomes: list[Outcome] = []

@@ -215,9 +215,7 @@ def test_rows_that_do_not_fit_rest_elsewhere_with_their_bits(room: Room) -> None
     assert curves(trained(tight, trials)) == curves(trained(plain, trials))
 
 
-def test_out_of_memory_halves_the_width_and_loses_no_trial(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_out_of_memory_halves_the_width_and_loses_no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     trials = [admission(number, lr=0.01 * (number + 1), momentum=0.5, nesterov=True) for number in range(16)]
     expected = trained(population(width=16), trials)
     train = EpochTraining.train
@@ -232,4 +230,8 @@ def test_out_of_memory_halves_the_width_and_loses_no_trial(
     rows = population(width=16)
     assert trained(rows, trials) == expected
     assert rows.width == population_room.MINIMUM_WIDTH
-    assert "16 rows do not fit into memory; training 8 at a time" in caplog.text
+    assert [note.sentence for note in rows.take_notes()] == [
+        "16 rows do not fit into memory; training 8 at a time",
+        "8 rows do not fit into memory; training 4 at a time",
+    ]
+    assert rows.take_notes() == ()
