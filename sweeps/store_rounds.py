@@ -30,7 +30,7 @@ def write_round(connection: Connection, sweep_id: int, record: RoundRecord) -> N
     Raises:
         StoreConflict, MeasurementConflict, IllegalTransition, ValueError: see :meth:`Store.commit_round`.
     """
-    _count_rounds(connection, sweep_id, record.rounds_done)
+    _count_rounds(connection, sweep_id, record)
     if record.proposals:
         rows = [store_rows.proposal_values(sweep_id, proposal) for proposal in record.proposals]
         connection.execute(insert(proposals), rows)
@@ -48,11 +48,13 @@ def write_round(connection: Connection, sweep_id: int, record: RoundRecord) -> N
         _write_progress(connection, sweep_id, record.progress)
 
 
-def _count_rounds(connection: Connection, sweep_id: int, rounds_done: int) -> None:
+def _count_rounds(connection: Connection, sweep_id: int, record: RoundRecord) -> None:
+    rounds_done = record.rounds_done
+    changed: dict[str, Any] = {"rounds_done": rounds_done}
+    if record.usage is not None:
+        changed["usage"] = dict(record.usage)
     counted = connection.execute(
-        update(sweeps)
-        .where(sweeps.c.id == sweep_id, sweeps.c.rounds_done <= rounds_done)
-        .values(rounds_done=rounds_done)
+        update(sweeps).where(sweeps.c.id == sweep_id, sweeps.c.rounds_done <= rounds_done).values(changed)
     )
     if counted.rowcount != 1:
         stored = connection.execute(select(sweeps.c.rounds_done).where(sweeps.c.id == sweep_id)).scalar()

@@ -37,7 +37,19 @@ _NEW_TRIAL = (
     "weight_decay",
     "nesterov",
 )
-_PROGRESS = ("number", "state", "value", "epochs_done", "peak_lr", "final_lr", "cause", "detail")
+_PROGRESS = (
+    "number",
+    "state",
+    "value",
+    "epochs_done",
+    "peak_lr",
+    "final_lr",
+    "epochs_trained",
+    "parent_number",
+    "fork_step",
+    "cause",
+    "detail",
+)
 
 
 def sweep_values(new: NewSweep) -> dict[str, Any]:
@@ -61,6 +73,7 @@ def sweep_row(row: Row[Any]) -> SweepRow:
         started_at=row.started_at,
         ended_at=row.ended_at,
         error=row.error,
+        usage=row.usage,
     )
 
 
@@ -76,6 +89,7 @@ def trial_values(sweep_id: int, new: NewTrial) -> dict[str, Any]:
         "state": TrialState.waiting,
         "attempt": 0,
         "epochs_done": 0,
+        "epochs_trained": 0,
     }
 
 
@@ -92,6 +106,9 @@ def trial_row(row: Row[Any]) -> TrialRow:
         epochs_done=row.epochs_done,
         peak_lr=row.peak_lr,
         final_lr=row.final_lr,
+        epochs_trained=row.epochs_trained,
+        parent_number=row.parent_number,
+        fork_step=row.fork_step,
     )
 
 

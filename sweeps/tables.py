@@ -95,6 +95,7 @@ sweeps = Table(
     Column("error", Text),
     Column("rounds_done", Integer, nullable=False),
     Column("plan", _json),
+    Column("usage", _json),
     Column("lease_epoch", Integer, nullable=False, server_default="0"),
     Column("lease_until", Double),  # seconds since 1970 by the database's clock; NULL: free
     Column("lease_seconds", Double),  # by how much each write extends the lease
@@ -134,6 +135,7 @@ trials = Table(
     Column("final_lr", ExactDouble),
     Column("parent_number", Integer),
     Column("fork_step", BigInteger),
+    Column("epochs_trained", Integer, nullable=False, server_default="0"),
     UniqueConstraint("sweep_id", "number"),
     _one_of("state", TrialState),
     sqlite_autoincrement=True,

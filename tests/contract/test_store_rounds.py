@@ -298,3 +298,18 @@ def test_a_sweep_with_open_trials_is_not_finished(store: Store, state: TrialStat
     store.commit_round(lease, RoundRecord(rounds_done=1, progress=(progress(1, TrialState.cancelled),)))
     store.finish_sweep(lease, SweepState.finished)
     assert store.sweep(lease.sweep_id).state is SweepState.finished
+
+
+def test_forks_and_usage_come_back(store: Store) -> None:
+    lease = with_trials(store, TrialState.running, TrialState.running)
+    forked = replace(
+        progress(1, TrialState.running), epochs_trained=1, parent_number=0, fork_step=2**40, epochs_done=3
+    )
+    usage = {"slot_occupancy": 1 / 3}
+    store.commit_round(lease, RoundRecord(rounds_done=1, progress=(forked,), usage=usage))
+    first, second = store.trials(lease.sweep_id)
+    assert (first.epochs_trained, first.parent_number, first.fork_step) == (0, None, None)
+    assert (second.epochs_trained, second.parent_number, second.fork_step) == (1, 0, 2**40)
+    assert store.sweep(lease.sweep_id).usage == usage
+    store.commit_round(lease, RoundRecord(rounds_done=2))
+    assert store.sweep(lease.sweep_id).usage == usage

@@ -15,8 +15,10 @@ from sqlalchemy import Connection, create_engine, inspect, select, text
 
 from sweeps import migrations
 from sweeps.errors import StoreUnavailable
+from sweeps.records import RoundRecord, TrialState
 from sweeps.store import Store, open_store
 from sweeps.tables import metadata, store_identity, trial_results
+from tests.contract.store_values import progress, with_trials
 
 ROOT = Path(__file__).parents[2]
 
@@ -157,3 +159,26 @@ def test_the_view_is_no_table_of_ours(store: Store) -> None:
         lambda connection: connection.execute(select(store_identity.c.id)).scalars().all()
     )
     assert one == [1]
+
+
+def test_a_store_of_the_first_revision_is_migrated_with_what_it_holds(store_url: str) -> None:
+    """As if it had been made before trials shared rows."""
+    store = open_store(store_url)
+    lease = with_trials(store, TrialState.running, TrialState.running)
+    store.commit_round(
+        lease, RoundRecord(rounds_done=1, progress=(progress(1, TrialState.running, epochs_done=7),))
+    )
+    before = [
+        "ALTER TABLE trials DROP COLUMN epochs_trained",
+        'ALTER TABLE sweeps DROP COLUMN "usage"',
+        "UPDATE alembic_version SET version_num = '0001'",
+    ]
+    for statement in before:
+        store._database.write(lambda connection, said=statement: connection.execute(text(said)))
+    store.close()
+    with pytest.raises(StoreUnavailable, match="not of this version"):
+        open_store(store_url, read_only=True)
+    migrated = open_store(store_url)
+    assert [trial.epochs_trained for trial in migrated.trials(lease.sweep_id)] == [0, 7]
+    assert migrated.sweep(lease.sweep_id).usage is None
+    migrated.close()
