@@ -20,6 +20,7 @@ class OpenTrial:
     """A trial that has not ended."""
 
     row: NewTrial
+    setting: Setting
     place: Place
     epochs_done: int = 0
     step: int = 0  # updates made so far
@@ -60,6 +61,7 @@ def to_open(trial: TrialRow, step: int) -> OpenTrial:
     """A stored trial that has made ``step`` updates, as the ledger knows it."""
     return OpenTrial(
         row=trial,
+        setting=Setting.from_json(trial.setting),
         place=Place(number=trial.number, lane=trial.lane, admitted_round=trial.admitted_round),
         epochs_done=trial.epochs_done,
         step=step,

@@ -8,7 +8,7 @@ what training shows, the workers' reports tell.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from search_spaces.settings import Setting
@@ -35,9 +35,14 @@ class Families:
         """``prefixes`` None: trials share no rows, because they are not stacked."""
         self._prefixes = prefixes
         self._epochs = epochs
-        self._single: Counter[tuple[int, int]] = Counter()  # trials of no family by lane and admitted round
-        self._families: dict[int, _Family] = {}  # by the number of the first trial
-        self._family_of: dict[int, int] = {}
+        self._single: dict[int, Counter[int]] = {}  # trials of no family by lane, then admitted round
+        self._families: dict[int, dict[int, _Family]] = {}  # by lane, then the number of the first trial
+        self._first_of: dict[int, int] = {}
+
+    @property
+    def share_rows(self) -> bool:
+        """Whether any trials do."""
+        return self._prefixes is not None
 
     def empty(self) -> Families:
         """The same without trials."""
@@ -49,44 +54,45 @@ class Families:
             return len(settings)
         return len({prefix[0] for prefix in self._prefixes(settings)})
 
-    def join(self, trials: Sequence[tuple[OpenTrial, Setting]]) -> None:
+    def join(self, trials: Sequence[OpenTrial]) -> None:
         """Take in trials that are admitted to one lane in one round."""
-        alike: dict[object, list[tuple[OpenTrial, Setting]]] = {}
-        for trial, setting in trials:
-            key = trial.row.number if self._prefixes is None else (trial.row.seed, setting.beginning)
-            alike.setdefault(key, []).append((trial, setting))
+        alike: dict[Hashable, list[OpenTrial]] = {}
+        for trial in trials:
+            key = trial.row.number if self._prefixes is None else (trial.row.seed, trial.setting.beginning)
+            alike.setdefault(key, []).append(trial)
         for members in alike.values():
-            place = members[0][0].place
+            place = members[0].place
             if self._prefixes is None or len(members) == 1:
-                self._single[place.lane, place.admitted_round] += 1
+                self._single.setdefault(place.lane, Counter())[place.admitted_round] += 1
                 continue
-            numbers = [trial.row.number for trial, _ in members]
-            prefixes = self._prefixes([setting for _, setting in members])
-            self._families[numbers[0]] = _Family(place, dict(zip(numbers, prefixes, strict=True)))
-            self._family_of |= dict.fromkeys(numbers, numbers[0])
+            numbers = [trial.row.number for trial in members]
+            prefixes = self._prefixes([trial.setting for trial in members])
+            family = _Family(place, dict(zip(numbers, prefixes, strict=True)))
+            self._families.setdefault(place.lane, {})[numbers[0]] = family
+            self._first_of |= dict.fromkeys(numbers, numbers[0])
 
     def leave(self, trial: OpenTrial) -> None:
         """Forget a trial that has ended."""
-        first = self._family_of.pop(trial.row.number, None)
+        place = trial.place
+        first = self._first_of.pop(trial.row.number, None)
         if first is None:
-            key = trial.place.lane, trial.place.admitted_round
-            self._single[key] -= 1
-            if not self._single[key]:
-                del self._single[key]
+            self._single[place.lane][place.admitted_round] -= 1
             return
-        del self._families[first].members[trial.row.number]
-        if not self._families[first].members:
-            del self._families[first]
+        families = self._families[place.lane]
+        del families[first].members[trial.row.number]
+        if not families[first].members:
+            del families[first]
 
     def rows(self, open_trials: Mapping[int, OpenTrial], *, lane: int, round_: int) -> int:
         """How many rows the lane's open trials take in the round, as far as is known."""
+        single = self._single.setdefault(lane, Counter())
+        for past in [admitted for admitted, count in single.items() if not count]:
+            del single[past]
         taken = sum(
-            count
-            for (of_lane, admitted), count in self._single.items()
-            if of_lane == lane and admitted <= round_ < admitted + self._epochs
+            count for admitted, count in single.items() if admitted <= round_ < admitted + self._epochs
         )
-        for family in self._families.values():
-            if family.place.lane == lane and family.place.trains_in(round_, self._epochs):
+        for family in self._families.get(lane, {}).values():
+            if family.place.trains_in(round_, self._epochs):
                 epoch = family.place.epoch_in(round_)
                 taken += len(
                     {

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 from search_spaces.catalogue import Catalogue
-from search_spaces.settings import Setting
 from search_spaces.space import SearchSpace
 from sweeps.entries import (
     OpenTrial,
@@ -23,7 +22,7 @@ from sweeps.entries import (
     typed_columns,
 )
 from sweeps.families import Families, Prefixes
-from sweeps.plan import ROUNDS_IN_FLIGHT, Budget, Place, free_rows
+from sweeps.plan import ROUNDS_IN_FLIGHT, Budget, Place, free_rows, lane_share
 from sweeps.proposals import Asked, Proposals
 from sweeps.records import (
     OPEN_STATES,
@@ -64,6 +63,9 @@ class Ledger:
         self._proposed = 0
         self._exhausted = False
         self.open: dict[int, OpenTrial] = {}
+        self._of_lane: dict[int, dict[int, OpenTrial]] = {}  # the open ones, by lane
+        self._open_epochs = 0  # done by open trials
+        self.open_and_shown = 0  # open trials that have done an epoch
         self.counts: dict[TrialState, int] = dict.fromkeys(TrialState, 0)
         self.epochs_done = 0
         self.best: OpenTrial | None = None
@@ -108,13 +110,14 @@ class Ledger:
                 lane, admitted = position % self.budget.lanes, 1 - trial.epochs_done
                 trial.place = Place(number=number, lane=lane, admitted_round=admitted)
         self._families = self._families.empty()
+        self._of_lane = {}
         self._join_families()
 
     def _join_families(self) -> None:
-        admitted: dict[Place, list[tuple[OpenTrial, Setting]]] = {}
+        admitted: dict[Place, list[OpenTrial]] = {}
         for trial in self.open.values():
-            together = admitted.setdefault(replace(trial.place, number=0), [])
-            together.append((trial, Setting.from_json(trial.row.setting)))
+            admitted.setdefault(replace(trial.place, number=0), []).append(trial)
+            self._of_lane.setdefault(trial.place.lane, {})[trial.row.number] = trial
         for trials in admitted.values():
             self._families.join(trials)
 
@@ -201,9 +204,20 @@ class Ledger:
     def epochs_expected(self) -> int:
         """Epochs of all trials if every open and coming one trains to its full length."""
         ended = sum(self.counts.values()) - len(self.open)
-        open_epochs = sum(trial.epochs_done for trial in self.open.values())
         coming = self.trials_expected - ended
-        return self.epochs_done - open_epochs + coming * self.budget.epochs
+        return self.epochs_done - self._open_epochs + coming * self.budget.epochs
+
+    def of_lane(self, lane: int) -> Mapping[int, OpenTrial]:
+        """The lane's open trials by number."""
+        return self._of_lane.get(lane, {})
+
+    def offered(self, lane: int, round_: int) -> int:
+        """How many rows the lane's trials may take in a round that settings have been proposed for.
+
+        Those that are there, where no more settings come.
+        """
+        rows = self.rows(lane, round_)
+        return max(rows, lane_share(self.budget, lane)) if self.proposes_more else rows
 
     def rows(self, lane: int, round_: int) -> int:
         """How many rows the lane's open trials take in the round, those that share one counted once."""
@@ -215,6 +229,8 @@ class Ledger:
         entry = to_open(trial, step)
         if trial.state in OPEN_STATES:
             self.open[trial.number] = entry
+            self._open_epochs += trial.epochs_done
+            self.open_and_shown += trial.epochs_done > 0
         elif trial.state is TrialState.finished:
             self._compare_with_best(entry)
 
@@ -224,6 +240,8 @@ class Ledger:
         values = self._settings[trial.row.setting_index].values
         values.setdefault(outcome.epoch, {})[outcome.number] = value
         self.epochs_done += 1
+        self._open_epochs += 1
+        self.open_and_shown += outcome.epoch == 1
         if outcome.epoch < self.budget.epochs:
             return to_progress(trial, TrialState.running)
         self._compare_with_best(trial)
@@ -268,6 +286,9 @@ class Ledger:
         detail: Mapping[str, Any] | None = None,
     ) -> TrialProgress:
         del self.open[trial.row.number]
+        del self._of_lane[trial.place.lane][trial.row.number]
+        self._open_epochs -= trial.epochs_done
+        self.open_and_shown -= trial.epochs_done > 0
         self._families.leave(trial)
         self.counts[TrialState.running] -= 1
         self.counts[state] += 1
@@ -281,10 +302,13 @@ class Ledger:
     def _propose(self, lane: int, round_: int) -> tuple[tuple[Proposal, ...], tuple[NewTrial, ...]]:
         """Settings for the rows that are free in the round, a family at a time."""
         proposals: list[Proposal] = []
-        joining: list[tuple[OpenTrial, Setting]] = []
+        joining: list[OpenTrial] = []
         free = free_rows(self.rows(lane, round_), lane=lane, budget=self.budget)
         while free >= self.budget.seeds and self.proposes_more:
-            family = self._proposals.ask(self.budget.settings - self._proposed)
+            most = self.budget.settings - self._proposed
+            if not self._families.share_rows:
+                most = min(most, free // self.budget.seeds)
+            family = self._proposals.ask(most)
             self._exhausted = not family
             self._proposed += len(family)
             for asked in family:
@@ -294,9 +318,9 @@ class Ledger:
                 joining += self._new_trials(asked, lane, round_)
             free -= self._families.rows_at_start([asked.setting for asked in family]) * self.budget.seeds
         self._families.join(joining)
-        return tuple(proposals), tuple(trial.row for trial, _ in joining)
+        return tuple(proposals), tuple(trial.row for trial in joining)
 
-    def _new_trials(self, asked: Asked, lane: int, round_: int) -> list[tuple[OpenTrial, Setting]]:
+    def _new_trials(self, asked: Asked, lane: int, round_: int) -> list[OpenTrial]:
         setting = SettingEntry(index=asked.index)
         self._settings[asked.index] = setting
         typed = typed_columns(self._space, self._catalogue, asked.setting)
@@ -315,10 +339,12 @@ class Ledger:
                 **typed,
             )
             setting.numbers.append(number)
-            trial = OpenTrial(row=row, place=Place(number=number, lane=lane, admitted_round=round_))
+            place = Place(number=number, lane=lane, admitted_round=round_)
+            trial = OpenTrial(row=row, setting=asked.setting, place=place)
             self.open[number] = trial
+            self._of_lane.setdefault(lane, {})[number] = trial
             self.counts[TrialState.waiting] += 1
-            found.append((trial, asked.setting))
+            found.append(trial)
         return found
 
     def _metric_of(self, measurement: Measurement) -> float:

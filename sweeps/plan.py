@@ -10,8 +10,10 @@ worker with ``order: arrival``.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 
 ROUNDS_IN_FLIGHT = 2
 
@@ -62,23 +64,72 @@ def free_rows(taken: int, *, lane: int, budget: Budget) -> int:
     return max(0, share - taken)
 
 
-def share_out_trials(
-    joining: Sequence[tuple[int, Hashable]], held: Mapping[int, Sequence[Hashable]]
-) -> dict[int, int]:
-    """The worker of each joining trial, by number; ``joining`` has each one's number and population.
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """A trial that is to be given to a worker."""
 
-    ``held``: the populations of the trials that each worker has. Shares stay even; within that, trials of
-    one population come together, because half a population costs more than half.
+    number: int
+    population: Hashable  # equal for trials that can be rows of one population
+    family: Hashable  # equal for trials that share a row as long as their schedules agree
+
+
+def share_out_trials(joining: Sequence[Joining], held: Mapping[int, Sequence[Hashable]]) -> dict[int, int]:
+    """The worker of each joining trial, by number.
+
+    ``held``: the population of each row that a worker has. A family goes to one worker and counts as one
+    row. Shares stay even; within that, trials of one population come together, because half a population
+    costs more than half.
     """
-    loads = {worker: list(populations) for worker, populations in held.items()}
-    quota = -(-(len(joining) + sum(map(len, loads.values()))) // len(loads))
+    families: dict[Hashable, list[Joining]] = {}
+    for trial in joining:
+        families.setdefault(trial.family, []).append(trial)
+    loads = {worker: len(populations) for worker, populations in held.items()}
+    counts: dict[Hashable, Counter[int]] = {}
+    for worker, populations in held.items():
+        for population in populations:
+            counts.setdefault(population, Counter())[worker] += 1
+    quota = -(-(len(families) + sum(loads.values())) // len(loads))
+    least = [(load, worker) for worker, load in loads.items()]
+    heapify(least)
+    fullest: dict[Hashable, list[tuple[int, int, int]]] = {}  # by population: (-rows of it, load, worker)
     chosen: dict[int, int] = {}
-    for number, population in joining:
-        free = [worker for worker, load in loads.items() if len(load) < quota]
-        worker = min(free, key=lambda one: (-loads[one].count(population), len(loads[one]), one))
-        loads[worker].append(population)
-        chosen[number] = worker
+    for members in families.values():
+        population = members[0].population
+        of_population = counts.setdefault(population, Counter())
+        if population not in fullest:
+            fullest[population] = [(-count, loads[worker], worker) for worker, count in of_population.items()]
+            heapify(fullest[population])
+        found = _fullest(fullest[population], of_population, loads, quota)
+        worker = _least_loaded(least, loads) if found is None else found
+        loads[worker] += 1
+        of_population[worker] += 1
+        heappush(least, (loads[worker], worker))
+        heappush(fullest[population], (-of_population[worker], loads[worker], worker))
+        chosen |= {trial.number: worker for trial in members}
     return chosen
+
+
+def _fullest(
+    heap: list[tuple[int, int, int]], of_population: Mapping[int, int], loads: Mapping[int, int], quota: int
+) -> int | None:
+    """The worker with the most rows of the population, of those with room; None where there is none."""
+    while heap:
+        entry = heap[0]
+        worker = entry[2]
+        now = (-of_population[worker], loads[worker], worker)
+        has_room = loads[worker] < quota
+        if entry == now and has_room:
+            return worker
+        heappop(heap)
+        if entry != now and has_room:  # an entry from before others came to it
+            heappush(heap, now)
+    return None
+
+
+def _least_loaded(heap: list[tuple[int, int]], loads: Mapping[int, int]) -> int:
+    while heap[0][0] != loads[heap[0][1]]:
+        heappop(heap)  # an entry from before others came to it; a newer one is there
+    return heap[0][1]
 
 
 def too_many_failed(failed: int, shown: int) -> bool:

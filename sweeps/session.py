@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any, Protocol
 
 from search_spaces.catalogue import Catalogue
-from search_spaces.settings import PopulationKey, Setting
 from search_spaces.space import SearchSpace
+from sweeps.assignments import Assignments
 from sweeps.entries import OpenTrial
 from sweeps.errors import LeaseLost
 from sweeps.failures import failure_sentence
 from sweeps.families import Prefixes
 from sweeps.lease_keeper import LeaseKeeper
 from sweeps.ledger import Ledger
-from sweeps.plan import ROUNDS_IN_FLIGHT, share_out_trials, too_many_failed
+from sweeps.plan import ROUNDS_IN_FLIGHT, too_many_failed
 from sweeps.records import Lease, Measurement, SweepState, TrialState
 from sweeps.replay import Replay
 from sweeps.store import Store
-from workers.messages import Admission, Measured, Note, Orders, Outcome
+from sweeps.usage import Usage
+from workers.messages import Measured, Note, Orders, Outcome
 from workers.pool import Pool
 
 POLL_SECONDS = 0.5
@@ -64,6 +65,7 @@ class SweepRun:
     observer: Observer
     interrupted: Callable[[], bool]  # asked between reports
     now: Callable[[], float]  # seconds since 1970
+    clock: Callable[[], float] = monotonic  # seconds, for how well workers are used
     prefixes: Prefixes | None = None  # tells which trials share rows; None where they are not stacked
 
 
@@ -76,6 +78,8 @@ class _Lane:
     next_round: int  # the next to be closed
     awaited: dict[int, set[int]] = field(default_factory=dict)  # workers still to report, by round
     outcomes: dict[int, list[Outcome]] = field(default_factory=dict)  # by round
+    offered: dict[int, int] = field(default_factory=dict)  # rows that trials may take, by round
+    broke: int = 0  # trials that broke in the round closed last: their places are empty for one more
 
 
 class Session:
@@ -97,11 +101,11 @@ class Session:
         self._lanes = [
             _Lane(number=number, workers=workers, next_round=first) for number, workers in enumerate(groups)
         ]
-        self._worker_of: dict[int, int] = {}  # trials that a worker holds or has held in this session
-        self._populations: dict[int, PopulationKey] = {}
+        self._assignments = Assignments(self._ledger.open, shares_rows=run.prefixes is not None)
         self._to_start: list[int] = []
         self._to_release: list[int] = []
-        self._training_seconds = 0.0
+        self._usage = Usage.restored(run.store.sweep(run.sweep_id).usage)
+        self._counted_until: float | None = None  # when worker time was last counted; None before any orders
         self._told: set[str] = set()
         self._last_poll = float("-inf")
 
@@ -112,6 +116,7 @@ class Session:
         if idle:
             self._run.store.commit_round(self._lease, self._ledger.first_record(idle))
         self._send_catch_up()
+        self._counted_until = self._run.clock()
         for lane in self._lanes:
             for ahead in range(ROUNDS_IN_FLIGHT):
                 self._dispatch(lane, lane.next_round + ahead)
@@ -156,41 +161,46 @@ class Session:
             f"training {len(behind)} interrupted trials again, up to {passes} epochs each"
         )
         for lane in self._lanes:
-            self._assign(lane, [n for n in behind if behind[n].place.lane == lane.number])
+            mine = [number for number in self._ledger.of_lane(lane.number) if number in behind]
+            self._assignments.assign(lane.workers, mine)
         self._to_start += sorted(behind)
+        by_worker = sorted(self._assignments.by_worker(sorted(behind)).items())
         for remaining in range(passes, 0, -1):
-            for worker in range(self._pool.workers):
-                mine = [number for number in sorted(behind) if self._worker_of[number] == worker]
-                advance = tuple(n for n in mine if behind[n].epochs_done >= remaining)
-                admit = tuple(self._admission(n) for n in mine if behind[n].epochs_done == remaining)
+            for worker, numbers in by_worker:
+                advance = tuple(n for n in numbers if behind[n].epochs_done >= remaining)
+                joining = [n for n in numbers if behind[n].epochs_done == remaining]
                 if advance:
+                    admit = tuple(self._assignments.admission(number) for number in joining)
                     orders = Orders(lane=CATCH_UP_LANE, round=-remaining, admit=admit, advance=advance)
                     self._pool.send(worker, orders)
 
     def _dispatch(self, lane: _Lane, round_: int) -> None:
         """Send the lane's orders for a round, to the workers that have anything to do in it."""
-        places = [trial.place for trial in self._ledger.open.values() if trial.place.lane == lane.number]
+        places = [trial.place for trial in self._ledger.of_lane(lane.number).values()]
         training = [place.number for place in places if place.trains_in(round_, self._run.space.epochs)]
-        joining = [number for number in training if number not in self._worker_of]
-        self._assign(lane, joining)
-        self._to_start += joining
-        awaited: set[int] = set()
-        for worker in lane.workers:
-            release = tuple(number for number in self._to_release if self._worker_of[number] == worker)
-            advance = tuple(number for number in training if self._worker_of[number] == worker)
-            if not release and not advance:
-                continue
-            admit = tuple(self._admission(number) for number in advance if number in joining)
-            self._pool.send(
-                worker,
-                Orders(lane=lane.number, round=round_, release=release, admit=admit, advance=advance),
+        joining = frozenset(number for number in training if number not in self._assignments)
+        self._assignments.assign(lane.workers, [number for number in training if number in joining])
+        self._to_start += sorted(joining)
+        releases = self._assignments.by_worker(self._to_release)
+        advances = self._assignments.by_worker(training)
+        awaited = sorted((releases.keys() | advances.keys()) & set(lane.workers))
+        for worker in awaited:
+            advance, release = advances.get(worker, []), releases.get(worker, [])
+            orders = Orders(
+                lane=lane.number,
+                round=round_,
+                release=tuple(release),
+                admit=tuple(self._assignments.admission(number) for number in advance if number in joining),
+                advance=tuple(advance),
             )
-            awaited.add(worker)
-            self._to_release = [number for number in self._to_release if number not in release]
+            self._pool.send(worker, orders)
+            self._assignments.forget(release)
+        self._to_release = [number for number in self._to_release if number in self._assignments]
         # A round in which nobody trains, between rounds in which somebody does, still has its decision.
         if awaited or places:
-            lane.awaited[round_] = awaited
+            lane.awaited[round_] = set(awaited)
             lane.outcomes[round_] = []
+            lane.offered[round_] = self._ledger.offered(lane.number, round_)
 
     def _receive(self) -> None:
         """Take in one report, if one comes soon, and close every round that it completes."""
@@ -198,7 +208,7 @@ class Session:
         if received is None:
             return
         worker, report = received
-        self._training_seconds += report.training_seconds
+        self._usage.training_seconds += report.training_seconds
         self._tell(report.notes)
         if report.lane == CATCH_UP_LANE:
             for outcome in report.outcomes:
@@ -228,43 +238,42 @@ class Session:
         round_ = lane.next_round
         del lane.awaited[round_]
         self._ledger.mark_started(self._to_start)
+        outcomes = lane.outcomes.pop(round_)
+        self._count(lane, lane.offered.pop(round_), outcomes)
         record = self._ledger.close_round(
             lane.number,
             round_,
-            lane.outcomes.pop(round_),
+            outcomes,
             started=self._to_start,
             now_ms=int(self._run.now() * 1000),
         )
         self._to_start = []
-        self._run.store.commit_round(self._lease, record)
-        self._to_release += [
-            progress.number for progress in record.progress if progress.state is TrialState.pruned
-        ]
+        self._run.store.commit_round(self._lease, replace(record, usage=self._usage.to_plain()))
+        for progress in record.progress:
+            if progress.state is TrialState.pruned:
+                self._to_release.append(progress.number)
+            elif progress.state is not TrialState.running:
+                self._assignments.forget([progress.number])
         lane.next_round += 1
         self._dispatch(lane, round_ + ROUNDS_IN_FLIGHT)
         self._run.observer.round_closed(self._snapshot())
 
-    def _assign(self, lane: _Lane, numbers: Iterable[int]) -> None:
-        """Give each trial to a worker of the lane."""
-        joining = [(number, self._population(number)) for number in numbers]
-        held: dict[int, list[PopulationKey]] = {worker: [] for worker in lane.workers}
-        for number in self._ledger.open:
-            worker = self._worker_of.get(number)
-            if worker in held:
-                held[worker].append(self._population(number))
-        self._worker_of |= share_out_trials(joining, held)
-
-    def _population(self, number: int) -> PopulationKey:
-        if number not in self._populations:
-            self._populations[number] = self._setting(number).population
-        return self._populations[number]
-
-    def _setting(self, number: int) -> Setting:
-        return Setting.from_json(self._ledger.open[number].row.setting)
-
-    def _admission(self, number: int) -> Admission:
-        seed = self._ledger.open[number].row.seed
-        return Admission(number=number, seed=seed, setting=self._setting(number))
+    def _count(self, lane: _Lane, offered: int, outcomes: Sequence[Outcome]) -> None:
+        """Count how well the lane's slots were used in a round that is about to be closed."""
+        used = ended = broke = 0
+        for outcome in outcomes:
+            if outcome.number not in self._ledger.open:
+                ended += 1
+            elif not isinstance(outcome, Measured):
+                used, broke = used + 1, broke + 1
+            elif outcome.rides_on is None:
+                used += 1
+        self._usage.close_round(offered=offered, used=used, lagging=ended + lane.broke)
+        lane.broke = broke
+        now = self._run.clock()
+        if self._counted_until is not None:
+            self._usage.worker_seconds += (now - self._counted_until) * self._pool.workers
+        self._counted_until = now
 
     def _take_replayed(self, outcome: Outcome) -> None:
         """Compare an epoch trained again with what is stored. Raises ReplayMismatch.
@@ -293,8 +302,8 @@ class Session:
         """Whether all trials failed, or too many of those that have shown anything."""
         failed, ledger = self._ledger.counts[TrialState.failed], self._ledger
         ended = sum(ledger.counts.values()) - len(ledger.open)
-        training = sum(1 for trial in ledger.open.values() if trial.epochs_done)
-        return (ledger.complete and 0 < failed == ended) or too_many_failed(failed, ended + training)
+        shown = ended + ledger.open_and_shown
+        return (ledger.complete and 0 < failed == ended) or too_many_failed(failed, shown)
 
     def _close(self, state: SweepState) -> SweepState:
         """Store how the session ended."""
@@ -316,5 +325,5 @@ class Session:
             epochs_expected=ledger.epochs_expected,
             best=ledger.best,
             rounds_done=ledger.rounds_done,
-            training_seconds=self._training_seconds,
+            training_seconds=self._usage.training_seconds,
         )

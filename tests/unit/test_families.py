@@ -29,7 +29,7 @@ def by_schedule(settings: Sequence[Setting]) -> list[Prefix]:
 
 def opened(
     number: int, setting: Setting, *, seed: int = 0, lane: int = 0, admitted_round: int = 1
-) -> tuple[OpenTrial, Setting]:
+) -> OpenTrial:
     row = NewTrial(
         number=number,
         setting_index=number,
@@ -45,7 +45,7 @@ def opened(
         nesterov=None,
     )
     place = Place(number=number, lane=lane, admitted_round=admitted_round)
-    return OpenTrial(row=row, place=place), setting
+    return OpenTrial(row=row, setting=setting, place=place)
 
 
 class Sweep:
@@ -55,9 +55,9 @@ class Sweep:
         self.families = Families(by_schedule if shares else None, EPOCHS)
         self.open: dict[int, OpenTrial] = {}
 
-    def join(self, *trials: tuple[OpenTrial, Setting]) -> None:
+    def join(self, *trials: OpenTrial) -> None:
         self.families.join(trials)
-        self.open |= {trial.row.number: trial for trial, _ in trials}
+        self.open |= {trial.row.number: trial for trial in trials}
 
     def end(self, number: int) -> None:
         self.families.leave(self.open.pop(number))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sweeps.plan import (
     Budget,
+    Joining,
     Place,
     free_rows,
     lane_share,
@@ -64,7 +67,7 @@ def test_too_many_failed(failed: int, shown: int, expected: bool) -> None:
 
 def shares(held: dict[int, str], joining: str) -> dict[int, str]:
     """What each worker holds afterwards: a letter a trial, named by its population."""
-    chosen = share_out_trials(list(enumerate(joining)), held)
+    chosen = share_out_trials([Joining(n, letter, n) for n, letter in enumerate(joining)], held)
     assert sorted(chosen) == list(range(len(joining)))
     return {
         worker: "".join(
@@ -92,3 +95,28 @@ def test_trials_of_one_population_come_together_and_shares_stay_even(
     held: dict[int, str], joining: str, expected: dict[int, str]
 ) -> None:
     assert shares(held, joining) == expected
+
+
+def obvious_share_out(joining: list[Joining], held: dict[int, str]) -> dict[int, int]:
+    """The rule of share_out_trials, one search of all workers for each family."""
+    loads = {worker: list(populations) for worker, populations in held.items()}
+    families = list(dict.fromkeys(trial.family for trial in joining))
+    quota = -(-(len(families) + sum(map(len, loads.values()))) // len(loads))
+    worker_of: dict[object, int] = {}
+    for trial in joining:
+        if trial.family not in worker_of:
+            free = [worker for worker, load in loads.items() if len(load) < quota]
+            worker = min(free, key=lambda one: (-loads[one].count(trial.population), len(loads[one]), one))
+            loads[worker].append(trial.population)
+            worker_of[trial.family] = worker
+    return {trial.number: worker_of[trial.family] for trial in joining}
+
+
+@given(
+    held=st.lists(st.text("abc", max_size=6), min_size=1, max_size=5),
+    joining=st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 5)), max_size=24),
+)
+def test_sharing_out_is_the_obvious_rule(held: list[str], joining: list[tuple[str, int]]) -> None:
+    trials = [Joining(n, letter, (letter, family)) for n, (letter, family) in enumerate(joining)]
+    workers = dict(enumerate(held))
+    assert share_out_trials(trials, workers) == obvious_share_out(trials, workers)
