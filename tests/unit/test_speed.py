@@ -23,7 +23,9 @@ class MadeUp:
     fits: int = 10**6  # rows
     room: int = 10**6  # rows after which there is none for twice as many
     warm_up: float = 1e-6  # seconds more
-    slow_tries: Mapping[int, float] = field(default_factory=dict)  # seconds more of a width's second try
+    slow_tries: Mapping[int, float] = field(
+        default_factory=dict
+    )  # seconds more of a width's second and fourth try
     error: Exception | None = None
     now: float = 100.0
     tried: list[tuple[str, int]] = field(default_factory=list)
@@ -57,7 +59,7 @@ class MadeUp:
                 raise self.error
             if width > self.fits:
                 raise MemoryError
-            more = self.warm_up if count == 1 else self.slow_tries.get(width, 0.0) if count == 2 else 0.0
+            more = self.warm_up if count == 1 else self.slow_tries.get(width, 0.0) if count in (2, 4) else 0.0
             self.now += UPDATES * seconds + more
             return UPDATES * width
 
