@@ -34,6 +34,7 @@ _FEWEST_UPDATES = 2
 _FEWEST_VALIDATED = 8  # examples: a metric of fewer may not exist
 _PILOTS = 3
 _EPOCHS = 256  # more than are trained
+_ANY_WIDTH = 2**31  # of a population: as many rows at once as are there
 _TINY_RATE = 1e-6  # of learning: what is tried neither diverges nor comes to numbers that are slow
 SHARE_OF_MEMORY = 0.8  # of what is free
 
@@ -74,6 +75,7 @@ class TaskBenches:
         self._setting = setting
         self._workers = workers
         self._updates = recipe.data.updates_per_epoch(setting.batch_size)
+        self._populations: dict[str, Population] = {}  # by the way of convolving
         self._peaks = [peak_memory(recipe.device)]  # in bytes, before anything and after each width
 
     @property
@@ -92,19 +94,24 @@ class TaskBenches:
         return attempt
 
     def rows(self, convolutions: str, width: int) -> Try:
-        """Rows of a population that trains all of them at once. Raises MemoryError where it cannot."""
-        recipe = dataclasses.replace(self._recipe, convolutions=convolutions)
-        population = Population(
-            recipe,
-            optimizer=self._setting.optimizer,
-            batch_size=self._setting.batch_size,
-            width=width,
-            two_groups=self._setting.two_groups,
-        )
-        for slot in range(width):
-            population.admit(self._admission(slot), slot)
+        """Rows of one population, which trains all of them at once or raises MemoryError.
+
+        It is the same at every width: what a population makes once for all widths is made once here too.
+        """
+        population = self._populations.get(convolutions)
+        if population is None:
+            population = self._populations[convolutions] = Population(
+                dataclasses.replace(self._recipe, convolutions=convolutions),
+                optimizer=self._setting.optimizer,
+                batch_size=self._setting.batch_size,
+                width=_ANY_WIDTH,
+                two_groups=self._setting.two_groups,
+            )
 
         def attempt() -> int:
+            for slot in range(width):
+                if not population.holds(slot):  # it has diverged, or was not there yet
+                    population.admit(self._admission(slot), slot)
             try:
                 outcomes = population.advance(range(width))
             except (MemoryError, RuntimeError) as error:

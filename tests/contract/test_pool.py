@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -13,6 +14,7 @@ from workers.in_process_pool import InProcessPool
 from workers.messages import Admission, Diverged, Failed, Measured, Orders, WorkerSetup
 from workers.pool import Pool, WorkerLost
 from workers.ray_pool import RayPool
+from workers.speed import SpeedQuestion
 
 pytestmark = pytest.mark.xdist_group("ray")  # one process, so that one runtime serves all
 
@@ -123,3 +125,16 @@ def test_a_killed_actor_is_a_lost_worker(ray_runtime: None) -> None:
             pool.receive(120)
     finally:
         pool.close()
+
+
+def test_speeds_are_measured_where_the_workers_are(start_pool: StartPool) -> None:
+    pool = start_pool(SETUP, 1)
+    setting = Setting(optimizer="SGD", arguments={"lr": 0.1})
+    question = SpeedQuestion(task="digits-mlp", setting=setting, most=4, trial_epochs=10**9)
+    found = pool.measure(question)  # type: ignore[attr-defined]
+    assert list(found.stacked) == [4]
+    assert found.solo > 0
+    assert pool.measure(replace(question, trial_epochs=1)) is None  # type: ignore[attr-defined]
+    wrong = replace(question, setting=replace(setting, task_arguments={"nothing": 1}))
+    with pytest.raises(Exception, match="no arguments"):
+        pool.measure(wrong)  # type: ignore[attr-defined]

@@ -12,11 +12,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from search_spaces.settings import Setting
 from tests.unit.trials_for_tests import admission
 from workers.messages import Admission, Measured, Orders, WorkerSetup
 from workers.population import Population
 from workers.recipe import Recipe, numeric_settings
 from workers.solo import SoloTrial
+from workers.speed import SpeedQuestion
+from workers.speed_benches import speeds_of
 from workers.tasks.registry import make_task
 from workers.worker import Worker
 
@@ -133,3 +136,16 @@ def test_a_worker_trains_there(device: str) -> None:
         ).outcomes
     ]
     assert [type(outcome) for outcome in outcomes] == [Measured] * 4
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_speeds_are_measured_on_the_device(device: str) -> None:
+    setting = Setting(optimizer="SGD", arguments={"lr": 0.1, "momentum": 0.9}, batch_size=BATCH)
+    found = speeds_of(
+        SpeedQuestion(task="digits-cnn", setting=setting, device=device, most=6, trial_epochs=10**9)
+    )
+    assert found is not None
+    assert set(found.stacked) <= {4, 6}
+    assert found.solo is not None
+    assert found.compared is not None
+    assert not torch.are_deterministic_algorithms_enabled() or device == "cpu"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from workers.epoch_training import EpochTraining
 from workers.recipe import Recipe
 from workers.speed import SpeedQuestion
 from workers.speed_benches import TaskBenches, numbers_moved, speeds_of
+from workers.tasks.digits_mlp import DigitsMLP
 from workers.tasks.registry import make_task, task_data
 
 SETTING = Setting(optimizer="SGD", arguments={"lr": 0.1, "momentum": 0.9})
@@ -53,6 +55,18 @@ def test_an_attempt_trains_every_row_one_epoch(monkeypatch: pytest.MonkeyPatch) 
     assert seen == [6, 6]
     assert benches.solo()() == 3
     assert benches.has_room()
+
+
+def test_rows_that_diverge_are_replaced() -> None:
+    """Else there would be nothing left to measure."""
+
+    class Infinite(DigitsMLP):
+        def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            return super().loss(outputs, targets) * torch.inf
+
+    benches = TaskBenches(dataclasses.replace(cut("digits-mlp", 2), task=Infinite()), SETTING)
+    attempt = benches.rows("grouped", 5)
+    assert [attempt(), attempt()] == [10, 10]
 
 
 def test_rows_that_do_not_fit_are_said_by_a_memory_error(monkeypatch: pytest.MonkeyPatch) -> None:
