@@ -120,13 +120,14 @@ def _with_speeds(plan: Plan, speeds: Speeds, sharing: Sharing) -> Plan:
 
 def _heaviest(space: SearchSpace) -> Setting:
     """The setting whose updates take longest, of the first optimizer: there time is won or lost."""
-    first: Setting | None = None
     sizes: dict[str, Setting] = {}
+    first: str | None = None
     for variant in variants_of(space):
+        first = first or variant.optimizer_label + variant.schedule_label
+        if variant.optimizer_label + variant.schedule_label != first:
+            break  # sizes do not depend on these
         setting = variant.setting
-        first = first or setting
-        if setting.optimizer == first.optimizer:
-            sizes.setdefault(repr((sorted(setting.task_arguments.items()), setting.batch_size)), setting)
+        sizes.setdefault(repr((sorted(setting.task_arguments.items()), setting.batch_size)), setting)
     tried = list(itertools.islice(sizes.values(), MOST_COMPARED))
     return tried[0] if len(tried) == 1 else max(tried, key=lambda one: numbers_moved(space.task, one))
 

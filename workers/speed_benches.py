@@ -55,7 +55,12 @@ def speeds_of(question: SpeedQuestion) -> Speeds | None:
         if seconds * updates * question.trial_epochs < SECONDS_WORTH_MEASURING:
             return None
         tried = min(updates, max(_FEWEST_UPDATES, round(_SOLO_SECONDS / seconds)))
-        benches = TaskBenches(_cut(recipe, setting.batch_size, tried), setting, workers=question.workers)
+        benches = TaskBenches(
+            _cut(recipe, setting.batch_size, tried),
+            setting,
+            workers=question.workers,
+            data_bytes=recipe.data.bytes,
+        )
         return measure(
             benches,
             least=MINIMUM_WIDTH,
@@ -69,11 +74,12 @@ def speeds_of(question: SpeedQuestion) -> Speeds | None:
 class TaskBenches:
     """Trials of one setting, from a recipe whose epochs are cut short."""
 
-    def __init__(self, recipe: Recipe, setting: Setting, *, workers: int = 1) -> None:
-        """``workers``: that share the memory."""
+    def __init__(self, recipe: Recipe, setting: Setting, *, workers: int = 1, data_bytes: int = 0) -> None:
+        """``workers``: that share the memory, and hold ``data_bytes`` of data each."""
         self._recipe = recipe
         self._setting = setting
         self._workers = workers
+        self._data_bytes = data_bytes
         self._updates = recipe.data.updates_per_epoch(setting.batch_size)
         self._populations: dict[str, Population] = {}  # by the way of convolving
         self._peaks = [peak_memory(recipe.device)]  # in bytes, before anything and after each width
@@ -129,7 +135,8 @@ class TaskBenches:
         device = self._recipe.device
         self._peaks.append(peak_memory(device))
         first, *_, before, last = [self._peaks[0], *self._peaks]
-        return self._workers * (last - first + 2 * (last - before)) <= SHARE_OF_MEMORY * free_memory(device)
+        wanted = self._data_bytes + last - first + 2 * (last - before)
+        return self._workers * wanted <= SHARE_OF_MEMORY * free_memory(device)
 
     def _admission(self, number: int) -> Admission:
         return Admission(number=number, seed=0, setting=self._setting)

@@ -90,13 +90,15 @@ def test_rows_that_do_not_fit_are_said_by_a_memory_error(monkeypatch: pytest.Mon
 def test_there_is_room_where_twice_the_growth_is_free_for_every_worker(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    peaks = iter([1000, 1100, 1300, 1300])
+    peaks = iter([1000, 1100, 1300, 1300, 1000, 1100])
     monkeypatch.setattr(speed_benches, "peak_memory", lambda _: next(peaks))
     monkeypatch.setattr(speed_benches, "free_memory", lambda _: 1500)
     benches = TaskBenches(cut("digits-mlp", 1), SETTING, workers=2)
     assert benches.has_room()  # 2 * (100 + 200) of 1200
     assert not benches.has_room()  # 2 * (300 + 400)
     assert benches.has_room()  # 2 * 300: no more than what it has taken already
+    with_data = TaskBenches(cut("digits-mlp", 1), SETTING, workers=2, data_bytes=400)
+    assert not with_data.has_room()  # 2 * (400 + 100 + 200)
 
 
 def test_the_rate_is_next_to_none_and_no_schedule_is_run() -> None:
