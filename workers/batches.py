@@ -15,33 +15,35 @@ Place = tuple[int, int]
 
 
 class Batches:
-    """The rows' batches of one epoch by update: inputs and targets, (rows, batch, ...) each."""
+    """The rows' batches of one epoch, one after the other in the same place."""
 
     def __init__(self, recipe: Recipe, places: Sequence[Place], *, updates: int, batch_size: int) -> None:
         """One row a place. Data in the host's memory are copied to the device batch by batch."""
-        self._data = recipe.data
-        self._device = recipe.device
-        self._rows = len(places)
-        self._indices: Tensor | None = None  # (updates, rows, batch) into the training data
-        if recipe.data.full_batch_updates is None:
-            examples, used = len(recipe.data.train_inputs), updates * batch_size
-            orders = [data_order(seed, epoch, examples)[:used] for seed, epoch in places]
-            indices = torch.stack(orders).view(self._rows, updates, batch_size).transpose(0, 1)
-            self._indices = indices.to(recipe.data.train_inputs.device)
+        data, rows = recipe.data, len(places)
+        self._sources = data.train_inputs, data.train_targets
+        self._indices: Sequence[Tensor] = ()  # of each update, (rows * batch,), into the training data
+        if data.full_batch_updates is not None:
+            given = [examples.to(recipe.device) for examples in self._sources]
+            self.inputs, self.targets = (examples.expand(rows, *examples.shape) for examples in given)
+            return
+        examples, used = len(data.train_inputs), updates * batch_size
+        orders = [data_order(seed, epoch, examples)[:used] for seed, epoch in places]
+        indices = torch.stack(orders).view(rows, updates, batch_size).transpose(0, 1)
+        self._indices = indices.reshape(updates, -1).to(data.train_inputs.device).unbind(0)
+        self.inputs, self.targets = (
+            source.new_empty((rows, batch_size, *source.shape[1:]), device=recipe.device)
+            for source in self._sources
+        )
+        """Of the update that was loaded last, on the device: (rows, batch, ...) each."""
 
-    def __call__(self, update: int) -> tuple[Tensor, Tensor]:
-        """The batches of ``update`` (from 0), on the device."""
-        inputs, targets = self._data.train_inputs, self._data.train_targets
-        if self._indices is None:
-            return self._everything(inputs), self._everything(targets)
-        indices = self._indices[update]
-        return self._on_device(inputs[indices]), self._on_device(targets[indices])
-
-    def _everything(self, examples: Tensor) -> Tensor:
-        return self._on_device(examples).expand(self._rows, *examples.shape)
-
-    def _on_device(self, examples: Tensor) -> Tensor:
-        if examples.device == self._device:
-            return examples
-        # Pinned memory lets the copy run while the update before it is still computing.
-        return examples.pin_memory().to(self._device, non_blocking=True)
+    def load(self, update: int) -> None:
+        """Put the batches of ``update`` (from 0) into :attr:`inputs` and :attr:`targets`."""
+        if not self._indices:
+            return
+        for source, batch in zip(self._sources, (self.inputs, self.targets), strict=True):
+            if source.device == batch.device:
+                torch.index_select(source, 0, self._indices[update], out=batch.view(-1, *source.shape[1:]))
+                continue
+            # Pinned memory lets the copy run while the update before it is still computing.
+            chosen = source.index_select(0, self._indices[update]).pin_memory()
+            batch.copy_(chosen.view(batch.shape), non_blocking=True)

@@ -18,9 +18,14 @@ from workers.batches import Batches
 from workers.keyed_randomness import update_keys
 from workers.recipe import Recipe
 from workers.row_layout import plain_formulas
+from workers.row_program import Step
+from workers.row_programs import RowPrograms
 from workers.schedule_table import GroupRates
-from workers.stacked_model import Rows, StackedModel, refuse_strangers
+from workers.stacked_model import Rows, StackedModel
 from workers.update_terms import Coefficients, RowNumbers, UpdateRule
+
+UPDATES_BEFORE_TRACING = 100
+"""Updates of a population before tracing pays: it costs about as much as it saves in so many."""
 
 _NORM_EPSILON = 1e-6  # of torch.nn.utils.clip_grad_norm_
 
@@ -48,12 +53,24 @@ class TrainedRows:
 
 
 class EpochTraining:
-    """The updates of rows that share task, batch size, optimizer class and parameter groups."""
+    """The updates of rows that share task, batch size, optimizer class and parameter groups.
+
+    Losses, gradients and metrics are computed by programs (:mod:`workers.row_programs`) once enough updates
+    have been made for that to pay, and before by the functions that programs are made of; no bit depends on
+    which of the two it was.
+    """
 
     def __init__(
-        self, recipe: Recipe, model: StackedModel, anatomy: Anatomy, rule: UpdateRule, *, batch_size: int
+        self,
+        recipe: Recipe,
+        model: StackedModel,
+        anatomy: Anatomy,
+        rule: UpdateRule,
+        *,
+        batch_size: int,
+        trace_after: int | None = None,
     ) -> None:
-        """Rows of ``model`` that are updated by ``rule``."""
+        """Rows of ``model`` that are updated by ``rule``; ``trace_after``: updates made without a program."""
         self._recipe = recipe
         self._model = model
         self._rule = rule
@@ -62,13 +79,21 @@ class EpochTraining:
         everything = slice(0, anatomy.size)
         weights, others = slice(0, anatomy.weights), slice(anatomy.weights, anatomy.size)
         self._groups = (weights, others) if anatomy.two_groups else (everything,)
-        self._has_trained = False
+        self._untraced_updates = UPDATES_BEFORE_TRACING if trace_after is None else trace_after
+        self._programs = RowPrograms(model.losses_and_gradients, "losses and gradients")
+        self._evaluations = RowPrograms(model.metric_values, "metrics")
+
+    @property
+    def path(self) -> str:
+        """How updates are made now: traced, as a list of PyTorch's operations, or by vmap."""
+        return "vmap" if self._untraced_updates > 0 or self._programs.why_not is not None else "traced"
 
     def train(self, live: Rows, state: Mapping[str, Tensor], rows: Sequence[RowEpoch]) -> TrainedRows:
         """One epoch of ``rows``, whose weights are ``live`` and whose optimizer's state is ``state``."""
         with plain_formulas():
             losses, norms, memories = self._updates_of_epoch(live, state, rows)
-            metrics = self._model.evaluate(live)
+            metrics = self._evaluate(live)
+        self._untraced_updates -= self._updates
         return TrainedRows(
             losses=losses.T.tolist(), grad_norms=norms.T.tolist(), metrics=metrics, memories=memories
         )
@@ -80,11 +105,10 @@ class EpochTraining:
         weights = live.weights
         coefficients = self._coefficients(rows, weights)
         gradients = torch.empty_like(weights)
-        gradient_views = list(self._model.views(gradients).values())
-        leaves = {name: view.requires_grad_() for name, view in self._model.views(weights).items()}
         places = [(row.seed, row.epoch) for row in rows]
         batches = Batches(self._recipe, places, updates=self._updates, batch_size=self._batch_size)
         keys = self._keys(rows)
+        key = None if keys is None else torch.empty_like(keys[0])
         most = _most_norms(rows, weights)
         losses = torch.empty(self._updates, len(rows), dtype=weights.dtype, device=weights.device)
         norms = torch.empty_like(losses)
@@ -96,25 +120,63 @@ class EpochTraining:
             )
             for group in self._groups
         ]
+        row_losses = torch.empty_like(losses[0])
         self._model.begin_training()
+        batches.load(0)
+        if key is not None and keys is not None:
+            key.copy_(keys[0])
+        inputs = self._model.update_inputs(
+            self._model.views(weights), live.buffers, batches.inputs, batches.targets, key
+        )
+        steps = self._steps(inputs, [row_losses, *self._model.views(gradients).values()])
+        columns = [found.by_update() for found in coefficients]
         for update in range(self._updates):
-            inputs, targets = batches(update)
-            key = None if keys is None else keys[update]
-            row_losses = self._model.losses(leaves, live.buffers, inputs, targets, key)
-            if not self._has_trained:
-                refuse_strangers(row_losses, leaves.values())
-                self._has_trained = True
-            # The sum of the rows' mean losses: each row's gradient is its own, whatever the width.
-            found = torch.autograd.grad(row_losses.sum(), tuple(leaves.values()))
-            torch._foreach_copy_(gradient_views, list(found))
-            losses[update] = row_losses.detach()
+            batches.load(update)
+            if key is not None and keys is not None:
+                key.copy_(keys[update])
+            for step in steps:
+                step()
+            losses[update] = row_losses
             torch.linalg.vector_norm(gradients, dim=1, out=norms[update])
             if most is not None:
                 gradients.mul_(_clipping(norms[update], most))
-            for (part, gradient, buffers), now in zip(slices, coefficients, strict=True):
-                self._rule.apply(part, gradient, buffers, now.at(update), now.parts)
+            for (part, gradient, buffers), found, column in zip(slices, coefficients, columns, strict=True):
+                self._rule.apply(part, gradient, buffers, next(column), found.parts)
         memories = list(zip(*(found.memories for found in coefficients), strict=True))
         return losses, norms, memories
+
+    def _steps(self, inputs: Sequence[Tensor], destinations: Sequence[Tensor]) -> list[Step]:
+        """What is to be called for the losses and gradients of ``inputs`` to be in ``destinations``."""
+        steps = None
+        if self._untraced_updates <= 0:
+            steps = self._programs.steps(inputs, destinations)
+        if steps is not None:
+            return steps
+        function = self._model.losses_and_gradients
+        return [lambda: torch._foreach_copy_(list(destinations), function(*inputs))]
+
+    @torch.no_grad()
+    def _evaluate(self, live: Rows) -> dict[str, list[float]]:
+        """Means over the validation examples, (rows,) by metric name."""
+        self._model.begin_evaluation()
+        parameters, count = self._model.views(live.weights), len(live.weights)
+        sums: dict[str, Tensor] = {}
+        for inputs, targets, share in self._recipe.validation_parts():
+            # Expanded rather than shared: a product with one shared operand is folded over the rows.
+            given = self._model.update_inputs(
+                parameters,
+                live.buffers,
+                inputs.expand(count, *inputs.shape),
+                targets.expand(count, *targets.shape),
+                None,
+            )
+            values = self._evaluations.results(given) if self._untraced_updates <= 0 else None
+            if values is None:
+                values = self._model.metric_values(*given)
+            for name, value in zip(self._model.metric_names, values, strict=True):
+                part = value.to(torch.float64) * share
+                sums[name] = sums[name] + part if name in sums else part
+        return {name: value.tolist() for name, value in sums.items()}
 
     def _coefficients(self, rows: Sequence[RowEpoch], like: Tensor) -> list[Coefficients]:
         """Each parameter group's coefficients of the epoch."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +55,8 @@ class StackedModel:
         keyed = 0 if self.needs_keys else None
         self._losses: Callable[..., Tensor] = vmap(self._loss_of_row, in_dims=(0, 0, 0, 0, keyed))
         self._metrics: Callable[..., dict[str, Tensor]] = vmap(self._metrics_of_row)
+        self.metric_names: tuple[str, ...] = ()  # when they have been measured once
+        self._has_trained = False
 
     def initial_row(self, seed: int) -> Rows:
         """One row on the device: the initial weights and buffers of a trial with ``seed``."""
@@ -78,41 +80,63 @@ class StackedModel:
         """Modules that behave differently in training do so from now on."""
         self._skeleton.train()
 
-    def losses(
+    def update_inputs(
         self,
         parameters: Mapping[str, Tensor],
         buffers: Mapping[str, Tensor],
         inputs: Tensor,
         targets: Tensor,
         keys: Tensor | None,
-    ) -> Tensor:
-        """Each row's mean loss over its own batch, (rows,). ``keys`` (rows,): of this update.
+    ) -> list[Tensor]:
+        """What :meth:`losses_and_gradients` is given. ``keys`` (rows,): of this update; None: unneeded."""
+        ordered = [buffers[name] for name in self._anatomy.stacked]
+        return [*parameters.values(), *ordered, inputs, targets, *([] if keys is None else [keys])]
 
+    def losses_and_gradients(self, *given: Tensor) -> list[Tensor]:
+        """Each row's mean loss over its own batch, (rows,), and the gradients of its parameters in order.
+
+        A row's gradient is its own, whatever the width, because what is derived is the sum of the losses.
         Buffers that the model changes in training are changed in place.
         """
-        with self._recipe.autocast():
-            found = self._losses(dict(parameters), dict(buffers), inputs, targets, keys)
-        return found.to(next(iter(parameters.values())).dtype)
+        trained, changing = self._anatomy.trained, self._anatomy.stacked
+        leaves = [tensor.detach().requires_grad_() for tensor in given[: len(trained)]]
+        inputs, targets, *keys = given[len(trained) + len(changing) :]
+        losses = self._losses_of(leaves, given[len(trained) :], inputs, targets, keys[0] if keys else None)
+        if not self._has_trained:
+            refuse_strangers(losses, leaves)
+            self._has_trained = True
+        return [losses.detach(), *torch.autograd.grad(losses.sum(), leaves)]
 
-    @torch.no_grad()
-    def evaluate(self, rows: Rows) -> dict[str, list[float]]:
-        """Means over the validation examples, (rows,) by metric name."""
+    def _losses_of(
+        self,
+        parameters: Sequence[Tensor],
+        buffers: Sequence[Tensor],
+        inputs: Tensor,
+        targets: Tensor,
+        keys: Tensor | None,
+    ) -> Tensor:
+        named = dict(zip(self._anatomy.trained, parameters, strict=True))
+        changing = dict(zip(self._anatomy.stacked, buffers, strict=False))
+        with self._recipe.autocast():
+            found = self._losses(named, changing, inputs, targets, keys)
+        return found.to(parameters[0].dtype)
+
+    def begin_evaluation(self) -> None:
+        """Modules that behave differently in training no longer do so."""
         self._skeleton.eval()
-        parameters, count = self.views(rows.weights), len(rows.weights)
-        sums: dict[str, Tensor] = {}
-        for inputs, targets, share in self._recipe.validation_parts():
-            # Expanded rather than shared: a product with one shared operand is folded over the rows.
-            with self._recipe.autocast():
-                found = self._metrics(
-                    parameters,
-                    rows.buffers,
-                    inputs.expand(count, *inputs.shape),
-                    targets.expand(count, *targets.shape),
-                )
-            for name, value in found.items():
-                part = value.to(torch.float64) * share
-                sums[name] = sums[name] + part if name in sums else part
-        return {name: value.tolist() for name, value in sums.items()}
+
+    def metric_values(self, *given: Tensor) -> list[Tensor]:
+        """Each row's metrics, (rows,) each, in the order of :attr:`metric_names`.
+
+        ``given``: parameters, buffers, inputs and targets, (rows, ...) each.
+        """
+        trained, changing = list(self._anatomy.trained), list(self._anatomy.stacked)
+        parameters = dict(zip(trained, given, strict=False))
+        buffers = dict(zip(changing, given[len(trained) :], strict=False))
+        with self._recipe.autocast():
+            found = self._metrics(parameters, buffers, *given[-2:])
+        self.metric_names = tuple(found)
+        return list(found.values())
 
     def by_name(self, row: Rows) -> dict[str, Tensor]:
         """The parameters and stacked buffers of one row by name."""

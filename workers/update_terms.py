@@ -12,7 +12,7 @@ every number, -0.0 too, stays the same with.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -25,6 +25,8 @@ Columns = npt.NDArray[np.float64]
 Truths = npt.NDArray[np.bool_]
 EpochColumns = dict[str, Columns | Truths]
 """Columns by name before they become tensors: (updates, rows), or (rows,) where every update has the same."""
+
+_TAKEN_APART = 64  # updates at once: a view of each column of each is an object
 
 _BITS = {
     torch.float64: torch.int64,
@@ -56,6 +58,14 @@ class Coefficients:
     def at(self, update: int) -> dict[str, Tensor]:
         """Columns of one update: (rows, 1) each."""
         return {name: column[update] for name, column in self.columns.items()}
+
+    def by_update(self) -> Iterator[dict[str, Tensor]]:
+        """As :meth:`at`, of one update after the other."""
+        names = tuple(self.columns)
+        parts = zip(*(torch.split(column, _TAKEN_APART) for column in self.columns.values()), strict=True)
+        for part in parts:
+            for found in zip(*(column.unbind(0) for column in part), strict=True):
+                yield dict(zip(names, found, strict=True))
 
 
 class UpdateRule(Protocol):
