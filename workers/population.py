@@ -73,10 +73,12 @@ class Population:
         two_groups: bool = False,
         forks: bool = True,
         room: Room | None = None,
+        trace_after: int | None = None,
     ) -> None:
         """Trains ``width`` rows at once, but :data:`MINIMUM_WIDTH` at least; ``room``: for those at rest.
 
-        Without ``forks`` every trial has a row of its own from its start.
+        Without ``forks`` every trial has a row of its own from its start. ``trace_after``: updates that are
+        made without a program, if not as many as are worth it.
 
         Raises ValueError where the model cannot be trained so, and whatever the task's own code raises.
         """
@@ -87,7 +89,9 @@ class Population:
         anatomy = anatomy_of(recipe, batch_size, two_groups=two_groups)
         self._tails = anatomy.tails
         self._model = StackedModel(recipe, anatomy)
-        self._training = EpochTraining(recipe, self._model, anatomy, self._rule, batch_size=batch_size)
+        self._training = EpochTraining(
+            recipe, self._model, anatomy, self._rule, batch_size=batch_size, trace_after=trace_after
+        )
         self._no_memories: tuple[Mapping[str, float], ...] = ({},) * (2 if two_groups else 1)
         self._forks = forks
         self._room = room

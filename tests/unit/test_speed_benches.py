@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from search_spaces.settings import Schedule, Setting
-from workers import speed_benches
+from workers import epoch_training, speed_benches
 from workers.epoch_training import EpochTraining
 from workers.recipe import Recipe
 from workers.speed import SpeedQuestion
@@ -55,6 +55,22 @@ def test_an_attempt_trains_every_row_one_epoch(monkeypatch: pytest.MonkeyPatch) 
     assert seen == [6, 6]
     assert benches.solo()() == 3
     assert benches.has_room()
+
+
+def test_nothing_is_traced_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was measured before and after could not be compared, and it takes long."""
+    monkeypatch.setattr(epoch_training, "UPDATES_BEFORE_TRACING", 0)
+    paths: set[str] = set()
+    train = EpochTraining.train
+
+    def watched(self: Any, live: Any, state: Any, rows: Any) -> Any:
+        paths.add(self.path)
+        return train(self, live, state, rows)
+
+    monkeypatch.setattr(EpochTraining, "train", watched)
+    attempt = TaskBenches(cut("digits-mlp", 3), SETTING).rows("grouped", 4)
+    assert [attempt(), attempt()] == [12, 12]
+    assert paths == {"vmap"}
 
 
 def test_rows_that_diverge_are_replaced() -> None:
