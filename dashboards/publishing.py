@@ -11,10 +11,13 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from sweeps.home import Home
+
+if TYPE_CHECKING:
+    from sweeps.session import Observer, Snapshot
 
 DRAIN_SECONDS = 300.0
 _SQLITE = "sqlite:///"
@@ -27,6 +30,7 @@ class Publisher:
         """``errors`` is the file that takes the process's stderr."""
         self._process = process
         self._errors = errors
+        self.note: str | None = None  # what people should know of the way to MLflow, once it is drained
 
     @staticmethod
     def start(home: Home, sweep_id: int, *, follow: bool = True) -> Publisher:
@@ -42,7 +46,9 @@ class Publisher:
         process = subprocess.Popen(
             command,
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE
+            if follow
+            else subprocess.DEVNULL,  # closed, it says that the sweep has ended
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
@@ -57,7 +63,9 @@ class Publisher:
         except subprocess.TimeoutExpired:
             self.kill()
             return f"publishing took longer than {DRAIN_SECONDS:.0f} s"
-        if self._process.returncode == 0 and _is_complete(output):
+        result = _result(output)
+        self.note = result.get("note")
+        if self._process.returncode == 0 and result.get("complete"):
             return None
         self._errors.seek(0)
         lines = [line for line in self._errors.read().splitlines() if line.strip()]
@@ -67,6 +75,43 @@ class Publisher:
         """End publishing at once; what is missing is published the next time."""
         self._process.kill()
         self._process.wait()
+
+
+class LatePublisher:
+    """Publishing that begins with the first stored round: before it there is nothing to be shown."""
+
+    def __init__(self, home: Home, sweep_id: int, observer: Observer) -> None:
+        """``observer`` hears everything that this one is told."""
+        self._home = home
+        self._sweep_id = sweep_id
+        self._observer = observer
+        self._publisher: Publisher | None = None
+
+    def round_closed(self, snapshot: Snapshot) -> None:
+        """A round's transaction is stored."""
+        if self._publisher is None:
+            self._publisher = Publisher.start(self._home, self._sweep_id)
+        self._observer.round_closed(snapshot)
+
+    def said(self, sentence: str) -> None:
+        """Something worth a line happened."""
+        self._observer.said(sentence)
+
+    def drain(self) -> str | None:
+        """Wait until everything is published; a sentence where that failed, else None."""
+        if self._publisher is None:
+            self._publisher = Publisher.start(self._home, self._sweep_id)
+        return self._publisher.drain()
+
+    @property
+    def note(self) -> str | None:
+        """What people should know of the way to MLflow, once it is drained."""
+        return self._publisher.note if self._publisher is not None else None
+
+    def kill(self) -> None:
+        """End publishing at once; what is missing is published the next time."""
+        if self._publisher is not None:
+            self._publisher.kill()
 
 
 def delete_published(home: Home, store_identity: str, sweep_id: int) -> str | None:
@@ -82,6 +127,7 @@ def delete_published(home: Home, store_identity: str, sweep_id: int) -> str | No
     return None
 
 
-def _is_complete(output: str) -> bool:
+def _result(output: str) -> dict[str, Any]:
     lines = output.strip().splitlines()
-    return bool(lines) and bool(json.loads(lines[-1]).get("complete"))
+    found: dict[str, Any] = json.loads(lines[-1]) if lines else {}
+    return found

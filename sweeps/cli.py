@@ -23,6 +23,7 @@ from workers.process_environment import prepare
 
 if TYPE_CHECKING:
     from sweeps.store import Store
+    from workers.ray_runtime import RayRuntime
 
 Arguments = ParamSpec("Arguments")
 
@@ -132,18 +133,21 @@ def launch(
 ) -> None:
     """Train a new sweep from FILE. E.g. ravine launch search_spaces/library/momentum.yaml --trials 64."""
     from search_spaces.files import Overrides
-    from sweeps.launching import check_cluster
-    from sweeps.sweep_files import create_sweep, read_sweep_file
+    from sweeps.clusters import check_cluster
+    from sweeps.sweep_files import create_sweep, read_sweep_file, read_text
 
     check_cluster(ray)
     places = _home(home, database, tracking)
     overrides = Overrides(trials=trials, epochs=epochs, seed=seed)
-    read = read_sweep_file(file, overrides)
-    for note in read.loaded.notes:
-        people.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
-    with _store(places, read_only=False) as store:
-        sweep_id = create_sweep(store, read)
-        _run(store, places, sweep_id, read.loaded.space, workers=workers, ray=ray, json=json)
+    read_text(file)
+    with _begun_runtime(ray, workers) as runtime:
+        read = read_sweep_file(file, overrides)
+        for note in read.loaded.notes:
+            people.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+        with _store(places, read_only=False) as store:
+            sweep_id = create_sweep(store, read)
+            space = read.loaded.space
+            _run(store, places, sweep_id, space, workers=workers, ray=ray, runtime=runtime, json=json)
 
 
 @app.command()
@@ -158,7 +162,7 @@ def resume(
     json: JsonOption = False,
 ) -> None:
     """Go on with an interrupted SWEEP; of a finished one, publish what is missing. E.g. ravine resume 3."""
-    from sweeps.launching import check_cluster
+    from sweeps.clusters import check_cluster
     from sweeps.records import SweepState
     from sweeps.sweep_files import stored_space
 
@@ -173,17 +177,42 @@ def resume(
             _report(store, row.id, seconds=0.0, json=json)
             return
         check_cluster(ray)
-        _run(store, places, row.id, stored_space(row), workers=workers, ray=ray, json=json)
+        with _begun_runtime(ray, workers) as runtime:
+            space = stored_space(row)
+            _run(store, places, row.id, space, workers=workers, ray=ray, runtime=runtime, json=json)
+
+
+@contextmanager
+def _begun_runtime(ray: str, workers: int | None) -> Iterator[RayRuntime | None]:
+    """A local Ray runtime that starts while the sweep file is read; nothing of it is left at the end."""
+    if ray != "local":
+        yield None
+        return
+    from workers.ray_runtime import RayRuntime
+
+    runtime = RayRuntime(None, workers=workers or os.cpu_count() or 1)
+    try:
+        yield runtime
+    finally:
+        runtime.close()
 
 
 def _run(
-    store: Store, places: Home, sweep_id: int, space: Any, *, workers: int | None, ray: str, json: bool
+    store: Store,
+    places: Home,
+    sweep_id: int,
+    space: Any,
+    *,
+    workers: int | None,
+    ray: str,
+    runtime: RayRuntime | None,
+    json: bool,
 ) -> None:
     """Run a stored sweep with a live view and a publisher beside it; exits with the sweep's code."""
     from time import monotonic
 
     from dashboards.live_view import View
-    from dashboards.publishing import Publisher
+    from dashboards.publishing import LatePublisher
     from sweeps.errors import LeaseLost
     from sweeps.launching import run_stored_sweep
     from sweeps.records import SweepState
@@ -203,8 +232,8 @@ def _run(
     )
     if ray == "none" and workers not in (None, 1):
         people.print("note: --workers is for Ray; --ray none trains in this process alone", highlight=False)
-    publisher = Publisher.start(places, sweep_id)
     with StopSignals() as signals, View(people, space.metric.name) as view:
+        publisher = LatePublisher(places, sweep_id, view)
         try:
             state = run_stored_sweep(
                 store,
@@ -213,8 +242,9 @@ def _run(
                 workers=workers,
                 ray=ray,
                 speeds=places.speeds,
-                observer=view,
+                observer=publisher,
                 interrupted=signals.received,
+                runtime=runtime,
             )
         except (LeaseLost, PoolUnavailable, ReplayMismatch) as error:
             view.said(f"ravine: {error}")

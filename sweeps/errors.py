@@ -11,6 +11,10 @@ class RavineError(Exception):
     """Something that the person at the keyboard can act on; its message says how."""
 
 
+class BadInput(RavineError):
+    """Something typed or configured wrongly; nothing was changed."""
+
+
 class StoreError(RavineError):
     """The store could not do what was asked."""
 

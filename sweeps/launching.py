@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
@@ -11,8 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import time
-from typing import Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
 from search_spaces.space import SearchSpace
 from sweeps.execution_choice import Share, even_share
@@ -22,12 +20,15 @@ from sweeps.records import SweepRow, SweepState
 from sweeps.runner import run_sweep
 from sweeps.session import Observer, SweepRun
 from sweeps.store import Store
-from sweeps.sweep_files import BadInput, task_file_problem
+from sweeps.sweep_files import task_file_problem
 from workers.messages import WorkerSetup
 from workers.pool import Pool, PoolUnavailable
 from workers.speed import SpeedQuestion, Speeds
 
-CLUSTER_ANSWER_SECONDS = 5.0
+if TYPE_CHECKING:
+    from workers.ray_pool import RayWorkers
+    from workers.ray_runtime import RayRuntime
+
 ROWS_WORTH_A_WORKER = 4
 
 
@@ -67,29 +68,6 @@ def share_out(
     return Resources(workers=count, threads=threads, ray=ray)
 
 
-def check_cluster(ray: str) -> None:
-    """Raise BadInput unless ``ray`` is local, none, auto, or the address of something that answers.
-
-    Ray itself takes more than a minute to give an address up.
-    """
-    if ray in ("local", "none", "auto"):
-        return
-    address = urlsplit(ray if "://" in ray else f"ray://{ray}")
-    try:
-        host, port = address.hostname, address.port
-    except ValueError:
-        host, port = None, None
-    if not host or port is None:
-        raise BadInput(f"--ray {ray}: wants local, none, auto, or a cluster's address such as 10.0.0.5:6379")
-    try:
-        socket.create_connection((host, port), timeout=CLUSTER_ANSWER_SECONDS).close()
-    except OSError as error:
-        raise BadInput(
-            f"--ray {ray}: nothing answers there ({error.strerror or error}); "
-            "is the cluster up, and this its address?"
-        ) from error
-
-
 def run_stored_sweep(
     store: Store,
     sweep: SweepRow,
@@ -100,18 +78,21 @@ def run_stored_sweep(
     speeds: Path,
     observer: Observer,
     interrupted: Callable[[], bool],
+    runtime: RayRuntime | None = None,
 ) -> SweepState:
     """Run a stored sweep from wherever it stands; ``speeds``: folder of what was measured before.
 
+    ``runtime``: for ``ray`` local, one that has been begun.
     Raises what :func:`sweeps.runner.run_sweep` raises.
     """
     from sweeps.measured_plan import width_of
     from workers.prefixes import prefixes
     from workers.torch_catalogue import catalogue_for
 
-    plan = sweep.plan
-    if plan is None:
-        plan = _new_plan(sweep, space, workers=workers, ray=ray, speeds=speeds, observer=observer)
+    plan = sweep.plan or execution_plan(space)
+    ahead = _started_ahead(runtime, plan, _resources(space, plan, workers=workers, ray=ray))
+    if sweep.plan is None:
+        plan = _measured(plan, sweep, space, workers=workers, ray=ray, speeds=speeds, observer=observer)
     resources = _resources(space, plan, workers=workers, ray=ray)
     rows = even_share(space.concurrency, resources.workers).rows
     setup = WorkerSetup(
@@ -141,12 +122,28 @@ def run_stored_sweep(
         problem = task_file_problem(sweep.spec)
         if problem is not None:
             raise PoolUnavailable(f"{problem}; put it back as it was, and resume")
-        return start_pool(setup, resources)
+        nonlocal ahead
+        started, ahead = ahead, None  # a runtime that has lost a worker is not used again
+        return start_pool(setup, resources, started)
 
     return run_sweep(run, current_owner(), start)
 
 
-def _new_plan(
+def _started_ahead(
+    runtime: RayRuntime | None, plan: Mapping[str, Any], resources: Resources
+) -> RayWorkers | None:
+    """Workers that load torch while this process measures."""
+    if runtime is None:
+        return None
+    from workers.ray_pool import RayWorkers
+
+    ahead = RayWorkers(runtime)
+    ahead.start_soon(plan["device"], resources.threads, resources.workers)
+    return ahead
+
+
+def _measured(
+    plan: Mapping[str, Any],
     sweep: SweepRow,
     space: SearchSpace,
     *,
@@ -159,14 +156,12 @@ def _new_plan(
     from sweeps.measured_plan import Sharing, measured_plan
     from sweeps.speed_memory import SpeedMemory
 
-    plan = execution_plan(space)
-
     def share(execution: str) -> Share:
         resources = _resources(space, {**plan, "execution": execution}, workers=workers, ray=ray)
         return even_share(space.concurrency, resources.workers)
 
-    plan = measured_plan(
-        plan,
+    found = measured_plan(
+        dict(plan),
         space,
         task_file=sweep.spec.get("task_file", {}),
         sharing=Sharing(stacked=share("stacked"), solo=share("solo")),
@@ -174,9 +169,9 @@ def _new_plan(
         ask=partial(_measure, ray=ray),
         said=observer.said,
     )
-    for sentence in told_of_plan(plan):
+    for sentence in told_of_plan(found):
         observer.said(f"note: {sentence}")
-    return plan
+    return found
 
 
 def _measure(question: SpeedQuestion, *, ray: str) -> Speeds | None:
@@ -209,8 +204,8 @@ def _resources(space: SearchSpace, plan: Mapping[str, Any], *, workers: int | No
     )
 
 
-def start_pool(setup: WorkerSetup, resources: Resources) -> Pool:
-    """Workers in this process (``none``) or on Ray. Raises PoolUnavailable."""
+def start_pool(setup: WorkerSetup, resources: Resources, started: RayWorkers | None = None) -> Pool:
+    """Workers in this process (``none``) or on Ray, those ``started`` first. Raises PoolUnavailable."""
     if resources.ray == "none":
         from workers.in_process_pool import InProcessPool
 
@@ -220,4 +215,4 @@ def start_pool(setup: WorkerSetup, resources: Resources) -> Pool:
 
     forget_tasks()  # what reading the sweep file has loaded is of use in the workers' processes only
     address = None if resources.ray == "local" else resources.ray
-    return RayPool(setup, resources.workers, address)
+    return RayPool(setup, resources.workers, address, started=started)

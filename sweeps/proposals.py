@@ -23,7 +23,6 @@ from optuna.distributions import (
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState as OptunaState
 from optuna.trial import create_trial
-from scipy.stats.qmc import Sobol
 
 from search_spaces.grid import grid_settings
 from search_spaces.ranges import Choice, Integer, Log, LogOneMinus, Numeric, Value
@@ -146,6 +145,8 @@ class Proposals:
 
     def _sobol_point(self, index: int) -> tuple[dict[str, Any], Setting]:
         """Point ``index`` of one scrambled Sobol sequence over every axis of the space."""
+        from scipy.stats.qmc import Sobol  # most of a second, and only for this sampler
+
         axes = dimensions(self._space)
         sequence = Sobol(max(1, len(axes)), scramble=True, rng=seed_of(self._space.seed, 0))
         if index:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from optuna import create_study
+from optuna import create_study, logging
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 
 from search_spaces.space import Pruner
+
+logging.set_verbosity(logging.ERROR)
 
 
 def make_pruner(pruner: Pruner, epochs: int) -> BasePruner:

@@ -14,16 +14,11 @@ from search_spaces.files import LoadedSpace, Overrides, load_space
 from search_spaces.nodes import LARGEST_TEXT
 from search_spaces.space import SearchSpace
 from search_spaces.task_code import TaskCode, names_a_file
-from sweeps.errors import RavineError
-from sweeps.pruning import make_pruner
+from sweeps.errors import BadInput
 from sweeps.records import NewSweep, SweepRow
 from sweeps.store import Store
 
 LONGEST_READ = 64 * LARGEST_TEXT  # enough to say how long a file is that is too long
-
-
-class BadInput(RavineError):
-    """Something typed or configured wrongly; nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,15 +33,12 @@ class SweepFile:
     task_file: Mapping[str, str] | None  # SHA-256 by path, where the task is a user's file
 
 
-def read_sweep_file(path: Path, overrides: Overrides) -> SweepFile:
-    """A sweep file and its checked search space. Raises BadInput and SpaceErrors, all problems at once.
-
-    For the command line only: the file may name a task by a file of Python, which is then run.
-    """
+def read_text(path: Path) -> str:
+    """The text of a sweep file. Raises BadInput where there is none."""
     try:
         with path.open("rb") as file:
             content = file.read(LONGEST_READ)
-        text = content.decode("utf-8")
+        return content.decode("utf-8")
     except FileNotFoundError as error:
         raise BadInput(f"There is no file {path}. Ready-made ones are in search_spaces/library/.") from error
     except UnicodeDecodeError as error:
@@ -55,6 +47,14 @@ def read_sweep_file(path: Path, overrides: Overrides) -> SweepFile:
         ) from error
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def read_sweep_file(path: Path, overrides: Overrides) -> SweepFile:
+    """A sweep file and its checked search space. Raises BadInput and SpaceErrors, all problems at once.
+
+    For the command line only: the file may name a task by a file of Python, which is then run.
+    """
+    text = read_text(path)
     from workers.local_code import LocalCode
 
     code = LocalCode({"the sweep file's folder": path.absolute().parent, "the working directory": Path.cwd()})
@@ -85,6 +85,7 @@ def checked_space(
 def _checked_space(
     text: str, source: str, stem: str, overrides: Overrides, code: TaskCode | None
 ) -> LoadedSpace:
+    from sweeps.pruning import make_pruner
     from workers.rehearsal import rehearse
     from workers.torch_catalogue import torch_catalogue
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from workers.compiler_import import without_compiler
 from workers.keyed_randomness import KeyedRandomness
 from workers.optimization import is_bias_or_norm
 from workers.randomness import initial_model
@@ -54,7 +55,8 @@ def anatomy_of(recipe: Recipe, batch_size: int, *, two_groups: bool = False) -> 
     before = {name: tensor.clone() for name, tensor in tensors_of(first)}
     masks, layout = KeyedRandomness(torch.tensor(0, dtype=torch.int32)), RowLayout()
     tails = TailSizes(halved=recipe.precision == "bf16")
-    with torch.random.fork_rng(devices=[]), masks, layout, plain_formulas(), tails:
+    quickly = without_compiler(TailSizes.__torch_dispatch__)
+    with torch.random.fork_rng(devices=[]), masks, layout, plain_formulas(), quickly, tails:
         _try(recipe, first, batch_size)
     parameters = {name: tensor for name, tensor in first.named_parameters() if _is_trained(tensor)}
     _refuse_types(parameters.values())

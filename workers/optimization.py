@@ -19,6 +19,7 @@ from torch import nn
 from torch.optim import Optimizer, lr_scheduler
 
 from search_spaces.settings import Schedule, Setting
+from workers.compiler_import import without_compiler
 from workers.wsd import WSD
 
 Rates = npt.NDArray[np.float64]
@@ -154,7 +155,8 @@ def _optimizer(
         arguments["betas"] = (first_momentum, *arguments["betas"][1:])
     elif first_momentum is not None:
         arguments["momentum"] = first_momentum
-    return kind(parameters, **arguments)
+    with without_compiler(kind.add_param_group):
+        return kind(parameters, **arguments)
 
 
 def _leaves_out_beta(setting: Setting) -> bool:

@@ -1,49 +1,144 @@
-"""The Ray pool: one actor a worker, on a local runtime of our own or on a cluster. Ray is met only here."""
+"""The Ray pool: one actor a worker, on a local runtime of our own or on a cluster."""
 
 from __future__ import annotations
 
-import logging
 import os
-import signal
 import threading
 from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
-from workers.messages import Orders, Report, WorkerSetup
+from workers.messages import Note, Orders, Report, WorkerSetup
 from workers.pool import PoolUnavailable, WorkerLost, log_notes
-from workers.process_environment import PROCESS_ENVIRONMENT, prepare
+from workers.ray_runtime import RayRuntime
 from workers.speed import SpeedQuestion, Speeds
 
 LONGEST_CLOSING_SECONDS = 5.0  # for loops of users' own to end
-_QUIET = {
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # keep CUDA_VISIBLE_DEVICES as it is for CPU workers
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DEDUP_LOGS": "0",
-}
+
+
+class RayWorkers:
+    """Actors on a Ray runtime, asked for before it is known what they will train."""
+
+    def __init__(self, runtime: RayRuntime) -> None:
+        """None yet."""
+        self._runtime = runtime
+        self._actors: list[Any] = []
+        self._options: dict[str, Any] = {}
+        self._starting: threading.Thread | None = None
+
+    @property
+    def ray(self) -> Any:
+        """The module ``ray``, connected. Raises PoolUnavailable."""
+        return self._runtime.connected()
+
+    def start_soon(self, device: str, threads: int, workers: int) -> None:
+        """As :meth:`start`, once the runtime is there; returns at once."""
+        self._starting = threading.Thread(target=self._start_quietly, args=(device, threads, workers))
+        self._starting.start()
+
+    def start(self, device: str, threads: int, workers: int) -> None:
+        """Have ``workers`` actors of ``threads`` each, which load torch at once. Raises PoolUnavailable."""
+        options: dict[str, Any] = {"num_cpus": threads, "max_restarts": 0, "max_task_retries": 0}
+        if device == "cuda":
+            options["num_gpus"] = 1
+        if options != self._options:
+            self._kill(self._actors)
+            self._actors, self._options = [], options
+        self._kill(self._actors[workers:])
+        self._actors = self._actors[:workers]
+        actor_class = self.ray.remote(**options)(RavineWorker)
+        self._actors += [actor_class.remote() for _ in range(workers - len(self._actors))]
+
+    def ready(self, setup: WorkerSetup, workers: int) -> list[Any]:
+        """``workers`` actors that work by ``setup``. Raises PoolUnavailable."""
+        self._await_start()
+        self.start(setup.device, setup.threads, workers)
+        for actor in self._actors:
+            actor.begin.remote(setup)
+        return list(self._actors)
+
+    def measure(self, question: SpeedQuestion) -> Speeds | None:
+        """How fast trials train where the first worker is. Raises Ray's error where the task fails."""
+        found: Speeds | None = self.ray.get(self._actors[0].measure.remote(question))
+        return found
+
+    def close(self) -> None:
+        """End the actors, and the runtime where it is ours."""
+        self._await_start()
+        if self._actors:
+            self._kill(self._actors)
+            self._actors = []
+        self._runtime.close()
+
+    def _start_quietly(self, device: str, threads: int, workers: int) -> None:
+        with suppress(PoolUnavailable):  # told to whoever needs the actors
+            self.start(device, threads, workers)
+
+    def _await_start(self) -> None:
+        if self._starting is not None:
+            self._starting.join()
+            self._starting = None
+
+    def _kill(self, actors: Sequence[Any]) -> None:
+        for actor in actors:
+            self.ray.kill(actor, no_restart=True)
+
+
+class RavineWorker:
+    """A worker as an actor; torch is loaded in the actor's own process."""
+
+    def __init__(self) -> None:
+        """Load what every worker needs."""
+        import workers.worker  # noqa: F401 - takes a second or two
+
+        self._worker: Any = None
+
+    def begin(self, setup: WorkerSetup) -> None:
+        """Work by ``setup`` from now on."""
+        from workers.worker import Worker
+
+        self._worker = Worker(setup)
+
+    def carry_out(self, orders: Orders) -> Report:
+        """See :meth:`workers.worker.Worker.carry_out`."""
+        report: Report = self._worker.carry_out(orders)
+        return report
+
+    def close(self) -> tuple[Note, ...]:
+        """See :meth:`workers.worker.Worker.close`."""
+        notes: tuple[Note, ...] = self._worker.close()
+        return notes
+
+    def measure(self, question: SpeedQuestion) -> Speeds | None:
+        """See :func:`workers.speed_benches.speeds_of`."""
+        from workers.speed_benches import speeds_of
+
+        return speeds_of(question)
+
+    def process_id(self) -> int:
+        """The actor's operating-system process."""
+        return os.getpid()
 
 
 class RayPool:
     """Workers as Ray actors. Ray never restarts or retries one: the runner decides, from the store."""
 
-    def __init__(self, setup: WorkerSetup, workers: int, address: str | None = None) -> None:
-        """Start ``workers`` actors. ``address`` None: a local runtime, ended by :meth:`close`.
+    def __init__(
+        self,
+        setup: WorkerSetup,
+        workers: int,
+        address: str | None = None,
+        *,
+        started: RayWorkers | None = None,
+    ) -> None:
+        """``workers`` actors, of those that have been ``started`` and as many more as that takes.
 
-        A runtime that this process is connected to already is used and left running. Raises
-        PoolUnavailable.
+        ``address`` None: on a local runtime, ended by :meth:`close`. Raises PoolUnavailable.
         """
-        for name, value in _QUIET.items():
-            os.environ.setdefault(name, value)
-        import ray  # seconds to import, and only needed here
-
-        self._ray = ray
-        self._owns_runtime = not ray.is_initialized()
-        if self._owns_runtime:
-            self._start(setup, workers, address)
-        options: dict[str, Any] = {"num_cpus": setup.threads, "max_restarts": 0, "max_task_retries": 0}
-        if setup.device == "cuda":
-            options["num_gpus"] = 1
-        actor_class = ray.remote(**options)(_actor_class())
-        self._actors = [actor_class.remote(setup) for _ in range(workers)]
+        self._workers = RayWorkers(RayRuntime(address, workers=workers)) if started is None else started
+        self._ray = self._workers.ray
+        self._actors = self._workers.ready(setup, workers)
         self._pending: deque[tuple[int, Any]] = deque()
         self._loops = setup.execution == "loop"
 
@@ -75,19 +170,15 @@ class RayPool:
 
     def measure(self, question: SpeedQuestion) -> Speeds | None:
         """How fast trials train where the first worker is. Raises Ray's error where the task fails."""
-        found: Speeds | None = self._ray.get(self._actors[0].measure.remote(question))
-        return found
+        return self._workers.measure(question)
 
     def close(self) -> None:
-        """End the actors, and the runtime where this pool started it."""
+        """End the actors, and the runtime where it is ours."""
         self._pending.clear()
         if self._loops:
             self._close_loops()
-        for actor in self._actors:
-            self._ray.kill(actor, no_restart=True)
         self._actors = []
-        if self._owns_runtime:
-            self._ray.shutdown()
+        self._workers.close()
 
     def _close_loops(self) -> None:
         """Let users' own loops end in order, where their workers are not busy training for too long."""
@@ -98,38 +189,3 @@ class RayPool:
                 log_notes(self._ray.get(reference))
             except self._ray.exceptions.RayError:  # a worker that is lost holds no loop any more
                 continue
-
-    def _start(self, setup: WorkerSetup, workers: int, address: str | None) -> None:
-        common: dict[str, Any] = {
-            "logging_level": logging.ERROR,
-            "log_to_driver": False,
-            "configure_logging": True,
-        }
-        handler = signal.getsignal(signal.SIGTERM)
-        try:
-            if address is None:
-                prepare(os.environ)  # its processes inherit this one's environment
-                self._ray.init(num_cpus=max(1, workers * setup.threads), include_dashboard=False, **common)
-            else:
-                self._ray.init(address=address, runtime_env={"env_vars": dict(PROCESS_ENVIRONMENT)}, **common)
-        except (ConnectionError, OSError, RuntimeError, TimeoutError, ValueError) as error:
-            where = "a local Ray runtime" if address is None else f"the Ray cluster at {address}"
-            sentence = " ".join(str(error).split())[:300]
-            raise PoolUnavailable(
-                f"cannot reach {where}: {sentence}; check the address, or train without Ray: --ray none"
-            ) from error
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)  # Ray has put its own in place, which ends the process
-
-
-def _actor_class() -> type[Any]:
-    from workers.worker import Worker
-
-    class RavineWorker(Worker):
-        """A worker as an actor; torch is loaded in the actor's own process."""
-
-        def process_id(self) -> int:
-            """The actor's operating-system process."""
-            return os.getpid()
-
-    return RavineWorker

@@ -126,10 +126,8 @@ def _written_down(setting: Setting, horizon: Horizon, functions: Functions, opti
     learning_rates = np.empty((len(groups), ticks))
     momenta = np.empty((len(groups), ticks))
     is_own = setting.optimizer in optimizers
-    if not is_own:
-        optimizer.step()  # PyTorch warns where a schedule steps before its optimizer
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore")  # also that a schedule steps before its optimizer: nothing is trained
         for tick in range(ticks):
             for index, group in enumerate(groups):
                 learning_rates[index, tick] = group["lr"]

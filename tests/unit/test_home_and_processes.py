@@ -11,8 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from sweeps.clusters import check_cluster
+from sweeps.errors import BadInput
 from sweeps.home import resolve_home
-from sweeps.launching import BadInput, check_cluster, share_out
+from sweeps.launching import share_out
 from sweeps.processes import current_owner, is_dead
 from tests.unit.sweeps_for_tests import space
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 from functools import cache
+from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -28,9 +32,7 @@ class DigitsMLP(Classification):
 @cache
 def digits() -> Data:
     """Inputs (examples, 64) in [0, 1] and the digit that each shows, shuffled by a fixed seed."""
-    from sklearn.datasets import load_digits  # costs more than a second, so not before it is needed
-
-    images, labels = load_digits(return_X_y=True)
+    images, labels = _read_digits()
     order = torch.randperm(1797, generator=torch.Generator().manual_seed(0))
     inputs = (torch.from_numpy(images).to(torch.float32) / 16)[order]
     targets = torch.from_numpy(labels).to(torch.int64)[order]
@@ -40,3 +42,22 @@ def digits() -> Data:
         validation_inputs=inputs[TRAINING_EXAMPLES:],
         validation_targets=targets[TRAINING_EXAMPLES:],
     )
+
+
+def _read_digits() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """scikit-learn's digits: images (examples, 64) of 0 to 16, and labels.
+
+    Read from the file that ``sklearn.datasets.load_digits`` reads, where it is there: importing that takes a
+    second.
+    """
+    package = importlib.util.find_spec("sklearn")
+    folders = (package.submodule_search_locations or []) if package is not None else []
+    for folder in folders:
+        file = Path(folder) / "datasets" / "data" / "digits.csv.gz"
+        if file.exists():
+            table = np.loadtxt(file, delimiter=",")
+            return table[:, :-1], table[:, -1]
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    return images, labels
