@@ -12,7 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from dashboards.live_view import describe, duration, short
+from dashboards.live_view import describe, describe_schedule, duration, short
+from search_spaces.errors import shorten
 from search_spaces.ranges import Choice, Numeric, Value
 from search_spaces.settings import Setting
 from search_spaces.space import SearchSpace
@@ -24,6 +25,7 @@ from workers.worker import Worker
 
 CALIBRATION_WIDTH = 16
 PICTURE_COLUMNS = 60
+WIDEST_BRANCH = 44  # characters
 _BARS = " ▁▂▃▄▅▆▇█"
 
 
@@ -35,6 +37,8 @@ def print_preview(console: Console, space: SearchSpace) -> None:
         f"{space.name}: {space.trials} settings x {len(space.seeds)} seeds = {trials} trials, "
         f"at most {epochs} epochs of {space.task}"
     )
+    if space.branches:
+        console.print(f"{len(space.schedules)} branches for each proposal: {_proposals(space)}")
     with redirect_stdout(sys.stderr):  # what a task's own code prints is no part of the preview
         plan = execution_plan(space)
         seconds = None if plan["execution"] == "loop" else _seconds_per_trial_epoch(space, plan)
@@ -51,6 +55,15 @@ def print_preview(console: Console, space: SearchSpace) -> None:
         table.add_row(label, sparkline(rates), short(rates[0]), short(max(rates)), short(rates[-1]))
     console.print(table)
     console.print(f"for example: {describe(next(iter(_middles(space)))[1].to_json())}")
+
+
+def _proposals(space: SearchSpace) -> str:
+    """How many proposals there are where each has all branches."""
+    if space.sampler == "grid":
+        return f"each point of the other settings' grid, up to {space.trials} settings"
+    whole, rest = divmod(space.trials, len(space.schedules))
+    counted = f"{whole} proposal{'' if whole == 1 else 's'}"
+    return f"{counted}, and {rest} branches of one more" if rest else counted
 
 
 def _cost(epochs: int, seconds: float | None) -> str:
@@ -85,7 +98,9 @@ def _middles(space: SearchSpace) -> Iterator[tuple[str, Setting]]:
                 return index
             return 0 if name == "optimizer" else range_.at(0.5)
 
-        yield schedule.label, space.draw(middle)
+        setting = space.draw(middle)
+        told = shorten(describe_schedule(setting.to_json()), WIDEST_BRANCH)
+        yield told if space.branches else schedule.label, setting
 
 
 def _rates(space: SearchSpace, setting: Setting) -> list[float]:

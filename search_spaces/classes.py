@@ -43,15 +43,15 @@ def read_optimizers(
 
 
 def read_schedules(
-    node: Node, known: Mapping[str, ScheduleEntry], scope: Scope
+    node: Node, known: Mapping[str, ScheduleEntry], scope: Scope, section: str = "schedule"
 ) -> tuple[ScheduleSpace, ...] | None:
-    """Every schedule of the file; None where one is not a known class at all."""
+    """Every schedule of the file's ``section``; None where one is not a known class at all."""
     outer = {_CONSTANT.name: _CONSTANT, **known}
     spaces: list[ScheduleSpace] = []
-    uses = _uses(node, "schedule", tuple(outer), scope.findings)
+    uses = _uses(node, section, tuple(outer), scope.findings)
     for use in uses:
         if use is not None:
-            spaces.append(_schedule(use, outer[use.name], known, scope))
+            spaces.append(_schedule(use, outer[use.name], known, scope, section))
     return tuple(spaces) if len(spaces) == len(uses) else None
 
 
@@ -83,7 +83,8 @@ def _uses(node: Node, section: str, known: tuple[str, ...], findings: Findings) 
     """One for each class listed; None stands for one that is reported as wrong."""
     nodes = node.items if isinstance(node, Listing) else (node,)
     if not nodes:
-        findings.problem(node.line, section, "got an empty list", f"at least one {section}")
+        what = "optimizer" if section == "optimizer" else "schedule"
+        findings.problem(node.line, section, "got an empty list", f"at least one {what}")
         return [None]
     seen: Counter[str] = Counter()
     found: list[_Use | None] = []
@@ -164,9 +165,10 @@ def _schedule(
     known: ScheduleEntry,
     classes: Mapping[str, ScheduleEntry],
     scope: Scope,
+    section: str,
     parent: ScheduleSpace | None = None,
 ) -> ScheduleSpace:
-    field, findings = f"schedule.{use.label}", scope.findings
+    field, findings = f"{section}.{use.label}", scope.findings
     findings.lines[field] = use.line
     findings.lines.update({f"{field}.{shorten(entry.key)}": entry.line for entry in use.entries})
     head = ScheduleSpace(
@@ -263,7 +265,7 @@ def _nested(
             continue
         label = f"{parent.label}.{index}.{use.name}"
         part = _Use(name=use.name, label=label, line=use.line, entries=use.entries)
-        yield _schedule(part, known, classes, scope, parent)
+        yield _schedule(part, known, classes, scope, field.partition(".")[0], parent)
 
 
 def _require(use: _Use, field: str, known: ClassEntry, filled: tuple[str | None, ...], scope: Scope) -> None:

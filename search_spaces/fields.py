@@ -31,6 +31,7 @@ class Scope:
     metrics: tuple[str, ...] | None  # that may be watched; None where the task is unknown
     functions: tuple[str, ...] | None  # of the task; None where it is unknown
     grid: bool  # the sampler is grid, so numeric ranges need points
+    all_tried: bool = False  # within branches, where they need points whatever the sampler
 
 
 def shown(node: Node) -> str:
@@ -251,8 +252,10 @@ def _numeric(
     if points is not None:
         count = whole(points.node, f"{field}.points", (1, MOST_POINTS), findings)
         ok = ok and count is not None
-    elif scope.grid:
+    elif scope.grid or scope.all_tried:
         wanted = "points: n in every numeric range where the sampler is grid"
+        if scope.all_tried:
+            wanted = "a value, a list, or points: n in the range, since branches are all tried"
         findings.problem(keyword.line, field, "no points", wanted)
         ok = False
     bounds = _bounds(keyword, field, findings)

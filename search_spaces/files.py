@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from search_spaces.branches import note_of_repeats, note_of_trials, read_branches
 from search_spaces.catalogue import Catalogue
 from search_spaces.classes import check_nesterov, read_optimizers, read_schedules
 from search_spaces.errors import Findings
@@ -42,6 +43,7 @@ FIELDS = (
     "clip_grad_norm",
     "optimizer",
     "schedule",
+    "branches",
     "warmup",
     "seed",
     "seeds",
@@ -90,7 +92,8 @@ class LoadedSpace:
 
     ``lines`` has the line of each field by its dotted name: ``epochs``, ``metric.name``,
     ``task_args.condition``, ``optimizer.SGD``, ``optimizer.SGD#2.lr``, ``schedule.StepLR.gamma`` and, for
-    the parts of a SequentialLR, ``schedule.SequentialLR.0.StepLR.gamma``: the labels are those of the space.
+    the parts of a SequentialLR, ``schedule.SequentialLR.0.StepLR.gamma``; of a branch,
+    ``branches.StepLR#2.gamma``: the labels are those of the space.
     """
 
     space: SearchSpace
@@ -105,7 +108,7 @@ class LoadedSpace:
         """
         path = (label if argument is None else f"{label}.{argument}").partition("[")[0]
         task = path.replace("task.", "task_args.", 1) if path.startswith("task.") else path
-        for dotted in (task, f"optimizer.{path}", f"schedule.{path}"):
+        for dotted in (task, f"optimizer.{path}", f"schedule.{path}", f"branches.{path}"):
             if dotted in self.lines:
                 return self.lines[dotted]
         above = path.rpartition(".")[0]
@@ -132,7 +135,8 @@ def load_space(
     if isinstance(root, Table):
         space, metrics = _read(root, stem, catalogue, overrides, code, findings)
         findings.raise_if_any(source)
-        return LoadedSpace(space=space, metrics=metrics, lines=findings.lines, notes=tuple(findings.notes))
+        notes = (*findings.notes, *_notes_of_branches(space))
+        return LoadedSpace(space=space, metrics=metrics, lines=findings.lines, notes=notes)
     if root is not None:
         got = "an empty file" if isinstance(root, Scalar) and root.value is None else f"got {shown(root)}"
         findings.problem(root.line, "file", got, f"a sweep: {', '.join(REQUIRED)} ...")
@@ -177,6 +181,7 @@ def _read(
         optimizers=optimizers,
         trials=trials,
         schedules=schedules,
+        branches=root.find("branches") is not None,
         batch_size=task.batch_size,
         clip_grad_norm=read_clip_grad_norm(root, scope),
         warmup_epochs=read_warmup(root, epochs, findings),
@@ -212,13 +217,38 @@ def _word(root: Table, field: str, known: tuple[str, ...], default: str, finding
 def _classes(
     root: Table, catalogue: Catalogue, scope: Scope
 ) -> tuple[tuple[OptimizerSpace, ...], tuple[ScheduleSpace, ...]]:
-    optimizer, schedule = root.find("optimizer"), root.find("schedule")
+    optimizer = root.find("optimizer")
     optimizers: tuple[OptimizerSpace, ...] | None = None
-    schedules: tuple[ScheduleSpace, ...] | None = (ScheduleSpace(name="constant", label="constant"),)
     if optimizer is not None:
         optimizers = read_optimizers(optimizer.node, catalogue.optimizers, scope)
-    if schedule is not None:
-        schedules = read_schedules(schedule.node, catalogue.schedules, scope)
+    schedules = _schedules(root, catalogue, scope)
     if optimizers is not None and schedules is not None:
         check_nesterov(optimizers, schedules, catalogue.optimizers, scope.findings)
     return optimizers or (), schedules or ()
+
+
+def _schedules(root: Table, catalogue: Catalogue, scope: Scope) -> tuple[ScheduleSpace, ...] | None:
+    """What ``schedule`` or ``branches`` says; a constant one where neither is there."""
+    schedule, branches = root.find("schedule"), root.find("branches")
+    if schedule is not None and branches is not None:
+        one, other = sorted((schedule, branches), key=lambda entry: entry.line)
+        got = f"got {other.key} beside {one.key} (line {one.line})"
+        hint = "schedule is one of several, chosen for each setting; branches are all tried for each proposal"
+        scope.findings.problem(other.line, other.key, got, "schedule or branches, not both", hint)
+    found: tuple[ScheduleSpace, ...] | None = (ScheduleSpace(name="constant", label="constant"),)
+    if schedule is not None:
+        found = read_schedules(schedule.node, catalogue.schedules, scope)
+    if branches is not None:
+        found = read_branches(branches, catalogue.schedules, scope)
+    return found
+
+
+def _notes_of_branches(space: SearchSpace) -> list[str]:
+    """What to say of branches that is no mistake."""
+    if not space.branches or not space.schedules:
+        return []
+    repeats = note_of_repeats(space.schedules, space.optimizers)
+    if space.sampler == "grid":
+        return repeats  # its points say how many settings there are, and each is proposed once
+    rest = note_of_trials(space.trials, len(space.schedules))
+    return repeats if rest is None else [rest, *repeats]

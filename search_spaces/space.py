@@ -78,6 +78,7 @@ class SearchSpace:
     optimizers: tuple[OptimizerSpace, ...]
     trials: int  # settings
     schedules: tuple[ScheduleSpace, ...] = (ScheduleSpace(name="constant", label="constant"),)
+    branches: bool = False  # every schedule is tried for each proposal; nothing is open in them then
     task_arguments: Mapping[str, Range] = field(default_factory=dict)
     batch_size: Range = _BATCH_SIZE
     warmup_epochs: int = 0
@@ -96,7 +97,7 @@ class SearchSpace:
         """One setting. ``choose`` is asked in a fixed order: what to use first, then its arguments."""
         optimizer = self.optimizers[self._alternative("optimizer", len(self.optimizers), choose)]
         schedule = self.schedules[self._alternative("schedule", len(self.schedules), choose)]
-        schedule_setting = _draw_schedule(schedule, schedule.label, choose)
+        schedule_setting = draw_schedule(schedule, schedule.label, choose)
         suppressed = suppressed_settings(schedule, schedule_setting)
         if "lr" in suppressed:
             suppressed |= {BIAS_LR}
@@ -179,12 +180,13 @@ def _number(value: Value) -> float | None:
     return None if value is None else float(str(value))
 
 
-def _draw_schedule(space: ScheduleSpace, label: str, choose: Choose) -> Schedule:
+def draw_schedule(space: ScheduleSpace, label: str, choose: Choose) -> Schedule:
+    """One schedule of ``space``; ``label`` goes before the names that ``choose`` is asked for."""
     arguments: dict[str, Any] = {}
     for name, range_ in space.arguments.items():
         if isinstance(range_, tuple):
             arguments[name] = tuple(
-                _draw_schedule(nested, f"{label}.{index}.{nested.name}", choose)
+                draw_schedule(nested, f"{label}.{index}.{nested.name}", choose)
                 for index, nested in enumerate(range_)
             )
         else:
@@ -202,6 +204,16 @@ def suppressed_settings(space: ScheduleSpace, drawn: Schedule) -> frozenset[str]
     for nested, setting in zip(_nested(space), _nested_drawn(drawn), strict=True):
         names |= suppressed_settings(nested, setting)
     return frozenset(names)
+
+
+def may_draw(space: ScheduleSpace, drawn: Schedule) -> bool:
+    """Whether the drawn schedule may have come from this one of the file: classes, nested ones too, agree."""
+    parts, drawn_parts = _nested(space), _nested_drawn(drawn)
+    return (
+        space.name == drawn.name
+        and len(parts) == len(drawn_parts)
+        and all(may_draw(part, drawn_part) for part, drawn_part in zip(parts, drawn_parts, strict=True))
+    )
 
 
 def _nested(space: ScheduleSpace) -> tuple[ScheduleSpace, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from search_spaces.catalogue import Catalogue
 from search_spaces.settings import Setting
-from search_spaces.space import SearchSpace, suppressed_settings
+from search_spaces.space import SearchSpace, may_draw, suppressed_settings
 from sweeps.plan import Place
 from sweeps.records import Measurement, NewTrial, TrialProgress, TrialRow, TrialState
 from workers.messages import Diverged, Failed, Measured
@@ -148,7 +148,7 @@ def to_progress(
 def typed_columns(space: SearchSpace, catalogue: Catalogue, setting: Setting) -> dict[str, Any]:
     """Numbers that SQL asks for most: as drawn, else PyTorch's default; None where the schedule sets them."""
     entry = catalogue.optimizers[setting.optimizer]
-    schedule = next(schedule for schedule in space.schedules if schedule.name == setting.schedule.name)
+    schedule = next(schedule for schedule in space.schedules if may_draw(schedule, setting.schedule))
     suppressed = suppressed_settings(schedule, setting.schedule)
     typed: dict[str, Any] = {}
     for name in ("lr", "momentum", "weight_decay", "nesterov"):

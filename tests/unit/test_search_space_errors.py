@@ -285,6 +285,83 @@ SCHEDULES = [
     (GOOD + "schedule: {ChainedScheduler: {schedulers: [constant]}}", 6, ["unknown class 'constant'"]),
     (GOOD + "schedule: {ChainedScheduler: {schedulers: [[StepLR]]}}", 6, ["one class with its arguments"]),
 ]
+BRANCHES = [
+    (GOOD + "branches: []", 6, ["branches: got an empty list", "at least one schedule"]),
+    (GOOD + "branches: null", 6, ["branches: got null", "one class with its arguments"]),
+    (GOOD + "branches: [StepRL]", 6, ["branches.StepRL: unknown class 'StepRL'", "did you mean 'StepLR'?"]),
+    (
+        GOOD + "branches:\n  - constant\n  - StepLR:\n      step_size: 3\n      gamma: {uniform: [0.1, 0.9]}",
+        10,
+        ["branches.StepLR.gamma: no points", "a value, a list, or points: n", "branches are all tried"],
+    ),
+    (
+        GOOD + "sampler: grid\nbranches: [constant, {StepLR: {step_size: {int: [1, 9]}}}]",
+        7,
+        ["branches.StepLR.step_size: no points", "branches are all tried"],
+    ),
+    (
+        GOOD + "branches: [constant, {MultiStepLR: {milestones: {tuple: [5, {int: [6, 9]}]}}}]",
+        6,
+        ["branches.MultiStepLR.milestones[1]: no points"],
+    ),
+    (
+        GOOD
+        + "branches:\n  - constant\n  - SequentialLR:\n      milestones: {value: [3]}\n      schedulers:\n"
+        + "        - ConstantLR: {factor: 0.5}\n        - ExponentialLR: {gamma: {log: [0.1, 1]}}",
+        12,
+        ["branches.SequentialLR.1.ExponentialLR.gamma: no points"],
+    ),
+    (
+        GOOD + "schedule: constant\nbranches: [constant, {StepLR: {step_size: 3}}]",
+        7,
+        ["branches: got branches beside schedule (line 6)", "not both", "all tried for each proposal"],
+    ),
+    (
+        GOOD + "branches: [constant, {StepLR: {step_size: 3}}]\nschedule: constant",
+        7,
+        ["schedule: got schedule beside branches (line 6)"],
+    ),
+    (GOOD + "branches: [constant]", 6, ["branches: got 1 branch;", "2 to 1000", "schedule: {...}"]),
+    (
+        GOOD + "branches: {MultiStepLR: {milestones: {value: [10, 15]}}}",
+        6,
+        ["branches: got 1 branch;", "several values of an argument are a list"],
+    ),
+    (
+        GOOD + "branches: {StepLR: {step_size: {int: [3, 3], points: 2}}}",
+        6,
+        ["branches: got 1 branch;"],
+    ),
+    (
+        GOOD + "branches: {StepLR: {step_size: [3, 4, 5], gamma: {log: [0.1, 1], points: 1000}}}",
+        6,
+        ["branches: got 3000 branches", "2 to 1000"],
+    ),
+    (
+        GOOD + "branches: {StepLR: {step_size: 3, gamma: {log: [0.1, 1], points: 1000000}}}",
+        6,
+        ["branches: got 1000000 branches"],
+    ),
+    (
+        GOOD
+        + "branches:\n  - StepLR: {step_size: [3, 4]}\n  - StepLR:\n      step_size: 4\n      gamma: 0.1",
+        8,
+        ["branches.StepLR#3: got StepLR step_size=4 gamma=0.1, the same as branches.StepLR#2 on line 7"],
+    ),
+    (
+        GOOD + "branches:\n  - constant\n  - ExponentialLR: {gamma: [1, 0.9, 1.0]}",
+        8,
+        ["branches.ExponentialLR#3: got ExponentialLR gamma=1.0, the same as branches.ExponentialLR on"],
+    ),
+    (
+        GOOD + "branches:\n  - ChainedScheduler: {schedulers: [{StepLR: {step_size: [3, 3]}}]}",
+        7,
+        [
+            "branches.ChainedScheduler#2: got ChainedScheduler, the same as branches.ChainedScheduler on line 7"
+        ],
+    ),
+    (GOOD + "branchs: [constant]", 6, ["unknown field 'branchs'", "did you mean 'branches'?"]),
+]
 NESTEROV = [
     (optimizer(f"\n  SGD:\n    {momentum}\n    nesterov: {nesterov}"), 8, ["nesterov without momentum"])
     for momentum in ("lr: 0.1", "momentum: 0", "momentum: {uniform: [0, 0]}", "momentum: [0.0, -0.0]")
@@ -328,7 +405,17 @@ NOT_A_SWEEP = [
 
 @pytest.mark.parametrize(
     ("text", "line", "words"),
-    [*TOP_LEVEL, *TASK_AND_METRIC, *OPTIMIZERS, *GROUPS, *RANGES, *SCHEDULES, *NESTEROV, *NOT_A_SWEEP],
+    [
+        *TOP_LEVEL,
+        *TASK_AND_METRIC,
+        *OPTIMIZERS,
+        *GROUPS,
+        *RANGES,
+        *SCHEDULES,
+        *BRANCHES,
+        *NESTEROV,
+        *NOT_A_SWEEP,
+    ],
 )
 def test_one_mistake_is_told_with_its_line(text: str, line: int | None, words: list[str]) -> None:
     problem = the_problem(text)
