@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Protocol
 
 from dashboards.run_content import RunContent, sweep_content, trial_content
-from dashboards.tracking import FoundRun, Tracking, sweep_tags
+from dashboards.tracking import FoundRun, RunChange, Tracking, sweep_tags
 from sweeps.records import (
     FINAL_SWEEP_STATES,
     OPEN_STATES,
@@ -21,7 +21,7 @@ from sweeps.records import (
 
 PARENT = -1  # the sweep's own number among its trials
 PARTIAL_SECONDS = 15.0  # how old the shown part of an open trial's curve may get
-_BATCH = 16  # trials whose publication is recorded together: a commit of the store costs a wait for the disk
+_BATCH = 64  # trials that are written and recorded together: every commit costs a wait for the disk
 
 
 class Results(Protocol):
@@ -168,22 +168,32 @@ class Projection:
     def _publish_trials(self, tracking: Tracking, sweep: SweepRow, steps: Sequence[Step]) -> int:
         stored = self._store.measurements(sweep.id, numbers=[step.trial.number for step in steps])
         by_number = {number: list(rows) for number, rows in groupby(stored, key=lambda row: row.number)}
-        done = []
-        for step in steps:
-            trial, curve = step.trial, by_number.get(step.trial.number, [])
-            content = trial_content(sweep, trial, curve, after_epoch=step.after_epoch)
-            run_id = self._write(tracking, trial.number, step.run_id, content)
-            done.append(
+        contents = [
+            trial_content(
+                sweep, step.trial, by_number.get(step.trial.number, []), after_epoch=step.after_epoch
+            )
+            for step in steps
+        ]
+        run_ids = self._write(
+            tracking,
+            [
+                (step.trial.number, step.run_id, content)
+                for step, content in zip(steps, contents, strict=True)
+            ],
+        )
+        self._store.record_publications(
+            [
                 Publication(
                     sweep_id=sweep.id,
-                    number=trial.number,
+                    number=step.trial.number,
                     run_id=run_id,
-                    epochs=len(curve),
-                    state=trial.state,
+                    epochs=len(by_number.get(step.trial.number, [])),
+                    state=step.trial.state,
                 )
-            )
-        self._store.record_publications(done)
-        return len(done)
+                for step, run_id in zip(steps, run_ids, strict=True)
+            ]
+        )
+        return len(steps)
 
     def _publish_parent(self, tracking: Tracking, sweep: SweepRow, trials: Sequence[TrialRow]) -> int:
         """Make the parent run first, so that its trials are found under it from the beginning."""
@@ -191,10 +201,11 @@ class Projection:
         parent = self._runs.get(PARENT)
         if parent is not None:
             if content.end_ms is None and parent.tags.get("ravine.state") != sweep.state:
-                self._write(tracking, PARENT, parent.run_id, content)
+                self._write(tracking, [(PARENT, parent.run_id, content)])
             return 0
-        run_id = self._create(tracking, PARENT, content)
-        tracking.log(run_id, params=content.params)
+        # Its end is said when all else is there: by that it is known to be whole.
+        begun = replace(content, status="RUNNING", end_ms=None, points=())
+        [run_id] = self._write(tracking, [(PARENT, None, begun)])
         # Of two parents, should there be a double, this is the one that the trials hang on.
         self._store.record_publications([_parent_at(sweep, run_id, epochs=0, state="created")])
         return 1
@@ -211,29 +222,22 @@ class Projection:
         measurements = self._store.measurements(sweep.id)
         for path, text in self._figures(sweep, trials, measurements).items():
             tracking.log_text(run_id, text, path)
-        self._write(tracking, PARENT, run_id, sweep_content(sweep, trials, measurements))
+        self._write(tracking, [(PARENT, run_id, sweep_content(sweep, trials, measurements))])
         self._store.record_publications([reached])
         return 1
 
-    def _write(self, tracking: Tracking, number: int, run_id: str | None, content: RunContent) -> str:
-        """Bring one run to its content, its status last: that says that the rest is there."""
-        is_new = run_id is None
-        tags = self._tags(number, content)
-        if run_id is None:
-            run_id = self._create(tracking, number, content)
-        tracking.log(run_id, points=content.points, params=content.params, tags=None if is_new else tags)
-        if content.end_ms is not None or not is_new:
-            tracking.set_status(run_id, content.status, content.end_ms)
-        self._runs[number] = FoundRun(
-            run_id=run_id, start_ms=content.start_ms, status=content.status, tags=tags
-        )
-        return run_id
-
-    def _create(self, tracking: Tracking, number: int, content: RunContent) -> str:
-        tags = self._tags(number, content)
-        run_id = tracking.create_run(self._experiment, content.name, content.start_ms, tags)
-        self._runs[number] = FoundRun(run_id=run_id, start_ms=content.start_ms, status="RUNNING", tags=tags)
-        return run_id
+    def _write(self, tracking: Tracking, wanted: Sequence[tuple[int, str | None, RunContent]]) -> list[str]:
+        """Bring runs to their contents: (number, the run's id or None, content); their ids."""
+        changes = [
+            RunChange(run_id=run_id, content=content, tags=self._tags(number, content))
+            for number, run_id, content in wanted
+        ]
+        run_ids = tracking.write(self._experiment, changes)
+        for (number, _, content), change, run_id in zip(wanted, changes, run_ids, strict=True):
+            self._runs[number] = FoundRun(
+                run_id=run_id, start_ms=content.start_ms, status=content.status, tags=change.tags
+            )
+        return run_ids
 
     def _tags(self, number: int, content: RunContent) -> dict[str, str]:
         parent = {} if number == PARENT else {"mlflow.parentRunId": self._runs[PARENT].run_id}

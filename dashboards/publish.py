@@ -11,11 +11,13 @@ import fcntl
 import gc
 import json
 import os
+import select
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from dashboards import tracking
 from dashboards.errors import PublisherBusy, TrackingUnavailable
@@ -23,7 +25,8 @@ from dashboards.projection import PARTIAL_SECONDS, Projection, Results
 from sweeps.errors import RavineError, StoreUnavailable
 from sweeps.records import FINAL_SWEEP_STATES, Measurement, SweepRow, SweepState, TrialRow
 
-_POLL_SECONDS = 1.0
+_POLL_SECONDS = 1.0  # and longer where a pass takes long: a pause is at least
+_PAUSES_A_PASS = 20.0  # times as long as the pass before it
 _PATIENCE_SECONDS = 60.0  # for MLflow to come back once the sweep has ended
 _START_SECONDS = 600.0  # for the sweep's runner to begin
 _LOCK_SECONDS = 60.0
@@ -35,9 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wanted = _parser().parse_args(arguments)
     os.nice(_NICENESS)
     began = time.monotonic()
-    result = {"published": 0, "complete": False}
+    result: dict[str, Any] = {"published": 0, "complete": False, "note": None}
     try:
-        for published in _publish(wanted):
+        for published in _publish(wanted, lambda note: result.update(note=note)):
             result["published"] += published
         result["complete"] = True
     except RavineError as error:
@@ -67,7 +70,7 @@ def follow(
     last_start, last_chance = clock() + _START_SECONDS, None
     was_run, pause = False, _POLL_SECONDS
     while True:
-        goes_on = False
+        goes_on, began = False, clock()
         try:
             sweep = projection.sweep()
             is_run = sweep.state is SweepState.running and sweep.owner is not None
@@ -76,7 +79,8 @@ def follow(
             yield projection.publish(everything=not goes_on)
             if not goes_on:
                 return
-            last_chance, pause = None, _POLL_SECONDS
+            last_chance = None
+            pause = min(max(_POLL_SECONDS, _PAUSES_A_PASS * (clock() - began)), PARTIAL_SECONDS)
         except (TrackingUnavailable, StoreUnavailable):
             projection.start_over()
             if not goes_on:
@@ -145,21 +149,28 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _publish(wanted: argparse.Namespace) -> Iterator[int]:
+def _publish(wanted: argparse.Namespace, noted: Callable[[str], None]) -> Iterator[int]:
     from sweeps.store import open_store
 
     store = open_store(wanted.database)
     patience = 7 * 24 * 3600.0 if wanted.follow else _LOCK_SECONDS
     with only_publisher(wanted.artifacts, store.identity(), wanted.sweep, wait_seconds=patience):
-        yield from passes(store, wanted.sweep, wanted.tracking, wanted.artifacts, follows=wanted.follow)
+        yield from passes(store, wanted.sweep, wanted.tracking, wanted.artifacts, wanted.follow, noted)
 
 
-def passes(store: Results, sweep_id: int, uri: str, artifacts: Path, *, follows: bool) -> Iterator[int]:
-    """Publish the sweep to MLflow at ``uri``; yields how many runs each pass changed."""
+def passes(
+    store: Results, sweep_id: int, uri: str, artifacts: Path, follows: bool, noted: Callable[[str], None]
+) -> Iterator[int]:
+    """Publish the sweep to MLflow at ``uri``; yields how many runs each pass changed.
+
+    ``noted`` hears what people should know of the way to MLflow.
+    """
     parent = os.getppid()
 
     def connect() -> tracking.Tracking:
         connected = tracking.connect(uri, artifacts)
+        if connected.note is not None:
+            noted(connected.note)
         # What MLflow's libraries made while loading lives for ever: a tenth of the time went into sifting it.
         gc.collect()
         gc.freeze()
@@ -167,9 +178,26 @@ def passes(store: Results, sweep_id: int, uri: str, artifacts: Path, *, follows:
 
     projection = Projection(store, sweep_id, connect, figures=figures)
     if follows:
-        yield from follow(projection, is_orphan=lambda: os.getppid() != parent)
+        yield from follow(projection, is_orphan=lambda: os.getppid() != parent, sleep=Bell().sleep)
     else:
         yield projection.publish(everything=True)
+
+
+class Bell:
+    """Standard input as a bell: whoever started this process closes it as soon as the sweep has ended."""
+
+    def __init__(self, descriptor: int = 0) -> None:
+        """``descriptor``: of the file that is going to end."""
+        self._descriptor = descriptor
+        self._has_rung = False
+
+    def sleep(self, seconds: float) -> None:
+        """Wait so long, or until the bell rings; it rings once."""
+        if self._has_rung:
+            time.sleep(seconds)
+            return
+        ready, _, _ = select.select([self._descriptor], [], [], seconds)
+        self._has_rung = bool(ready) and not os.read(self._descriptor, 1024)
 
 
 if __name__ == "__main__":

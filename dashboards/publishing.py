@@ -46,9 +46,7 @@ class Publisher:
         process = subprocess.Popen(
             command,
             env=environment,
-            stdin=subprocess.PIPE
-            if follow
-            else subprocess.DEVNULL,  # closed, it says that the sweep has ended
+            stdin=subprocess.PIPE if follow else subprocess.DEVNULL,  # its end is that of the sweep
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,

@@ -76,10 +76,14 @@ def trial_content(
 def sweep_content(
     sweep: SweepRow, trials: Sequence[TrialRow], measurements: Sequence[Measurement] = ()
 ) -> RunContent:
-    """The sweep's parent run; once the sweep has ended for good, with its best value so far by trial."""
+    """The sweep's parent run; once the sweep has ended for good, with its best value so far by trial.
+
+    Then also with how many epochs it asked for and trained, and how well its slots and workers were used.
+    """
     status = _SWEEP_STATUS[sweep.state]
     is_open = status in ("SCHEDULED", "RUNNING")
     start_ms = milliseconds(sweep.started_at or sweep.created_at)
+    end_ms = milliseconds(sweep.ended_at) if sweep.ended_at else start_ms
     best = best_trial(sweep, trials)
     tags = {
         "ravine.state": sweep.state.value,
@@ -94,10 +98,12 @@ def sweep_content(
         name=f"{sweep.name} (sweep {sweep.id})",
         status=status,
         start_ms=start_ms,
-        end_ms=None if is_open else milliseconds(sweep.ended_at) if sweep.ended_at else start_ms,
+        end_ms=None if is_open else end_ms,
         tags=tags,
         params=_sweep_params(sweep),
-        points=() if is_open else list(_best_points(sweep, trials, measurements)),
+        points=()
+        if is_open
+        else [*_best_points(sweep, trials, measurements), *_sum_points(sweep, trials, end_ms)],
     )
 
 
@@ -139,7 +145,14 @@ def _counts(trial: TrialRow) -> bool:
 
 
 def _trial_tags(trial: TrialRow) -> dict[str, str]:
-    tags = {"ravine.state": trial.state.value, "ravine.trial": str(trial.number)}
+    tags = {
+        "ravine.state": trial.state.value,
+        "ravine.trial": str(trial.number),
+        "ravine.epochs_trained": str(trial.epochs_trained),
+    }
+    if trial.parent_number is not None:
+        tags["ravine.parent_trial"] = str(trial.parent_number)
+        tags["ravine.fork_step"] = str(trial.fork_step)
     if trial.cause:
         tags["ravine.cause"] = trial.cause
     detail = dict(trial.detail or {})
@@ -203,3 +216,15 @@ def _best_points(
         assert trial.value is not None  # noqa: S101 - told by _counts
         best = trial.value if best is None else better(best, trial.value)
         yield Point(key=f"best_{sweep.metric}", value=best, step=step, ts_ms=ts_ms)
+
+
+def _sum_points(sweep: SweepRow, trials: Sequence[TrialRow], end_ms: int) -> Iterator[Point]:
+    """The sweep's sums, at its end."""
+    sums = {
+        "epochs_asked": float(sum(trial.epochs_done for trial in trials)),
+        "epochs_trained": float(sum(trial.epochs_trained for trial in trials)),
+        **(sweep.usage or {}),
+    }
+    for key, value in sums.items():
+        if math.isfinite(value):
+            yield Point(key=key, value=float(value), step=0, ts_ms=end_ms)

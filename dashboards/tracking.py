@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -15,7 +16,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from dashboards.errors import TrackingUnavailable as TrackingUnavailable
-from dashboards.run_content import Point
+from dashboards.run_content import RunContent
 from dashboards.tracking_database import check_database, make_database
 from sweeps.errors import RavineError
 
@@ -49,6 +50,15 @@ class FoundRun:
         return self.status in ("FINISHED", "FAILED", "KILLED")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunChange:
+    """What a run is to be brought to."""
+
+    run_id: str | None  # None: it is to be made
+    content: RunContent  # its points are those that MLflow lacks
+    tags: Mapping[str, str]
+
+
 def quiet_environment() -> dict[str, str]:
     """Environment in which MLflow keeps to itself: no telemetry, no chatter, no minutes of retries."""
     limits = {name: os.environ.get(name, value) for name, value in _LIMITS.items()}
@@ -66,7 +76,7 @@ def connect(uri: str, artifacts: Path | None = None) -> Tracking:
     """
     os.environ.update(quiet_environment())
     is_server, display = _read(uri)
-    with _translated(display):
+    with translated(display):
         database = None if is_server else make_url(uri)
         if database is not None and database.get_backend_name() == "sqlite":
             path = Path(database.database or "").absolute()
@@ -74,25 +84,58 @@ def connect(uri: str, artifacts: Path | None = None) -> Tracking:
             if not path.exists():
                 make_database(path, artifacts)
             uri = f"sqlite:///{quote(str(path))}"
-        from mlflow import MlflowClient
+        if database is None:
+            client = _client(uri)
+            return Tracking(lambda: client, display, None, is_server=True)
+        return _connect_database(uri, display, artifacts)
 
-        return Tracking(MlflowClient(tracking_uri=uri), display, None if is_server else artifacts, is_server)
+
+def _connect_database(uri: str, display: str, artifacts: Path | None) -> Tracking:
+    from dashboards.tracking_rows import TrackingRows, why_not
+
+    if why_not(uri) is None:
+        return TrackingRows(uri, lambda: _client(uri), display, artifacts)
+    client = _client(uri)  # which makes tables where there are none, or refuses the database
+    problem = why_not(uri)
+    if problem is None:
+        return TrackingRows(uri, lambda: client, display, artifacts)
+    note = f"{problem}: runs go through MLflow's client, which takes longer"
+    return Tracking(lambda: client, display, artifacts, is_server=False, note=note)
+
+
+def _client(uri: str) -> Any:
+    from mlflow import MlflowClient  # a second or two
+
+    return MlflowClient(tracking_uri=uri)
 
 
 class Tracking:
     """MLflow's runs. Every method raises :class:`TrackingUnavailable`, after which it may have been done."""
 
-    def __init__(self, client: Any, display: str, artifacts: Path | None, is_server: bool) -> None:
-        self._client = client
+    def __init__(
+        self,
+        client: Callable[[], Any],
+        display: str,
+        artifacts: Path | None,
+        is_server: bool,
+        note: str | None = None,
+    ) -> None:
+        """``client`` makes or gives MLflow's; ``note``: what people should know of the way that was taken."""
+        self._make_client = client
         self._artifacts = artifacts
         self.display = display
         self.is_server = is_server  # requests are then sent again when a reply is lost, by MLflow's client
+        self.note = note
+
+    @cached_property
+    def _client(self) -> Any:
+        return self._make_client()
 
     def experiment(self, name: str) -> str:
         """The id of the experiment of this name, made where there is none, whoever else makes it now."""
         from mlflow.exceptions import MlflowException
 
-        with _translated(self.display):
+        with translated(self.display):
             found = self._client.get_experiment_by_name(name)
             if found is None:
                 try:
@@ -107,13 +150,13 @@ class Tracking:
 
     def experiments(self) -> list[str]:
         """The ids of all experiments."""
-        with _translated(self.display):
+        with translated(self.display):
             return [str(found.experiment_id) for found in _pages(self._client.search_experiments)]
 
     def find_runs(self, experiments: Sequence[str], tags: Mapping[str, str]) -> list[FoundRun]:
         """The runs, but deleted ones, that have all these tags."""
         wanted = " AND ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
-        with _translated(self.display):
+        with translated(self.display):
             runs = _pages(
                 self._client.search_runs,
                 experiment_ids=list(experiments),
@@ -130,47 +173,40 @@ class Tracking:
                 for run in runs
             ]
 
-    def create_run(self, experiment: str, name: str, start_ms: int, tags: Mapping[str, str]) -> str:
-        """Make a run; its id."""
-        with _translated(self.display):
-            run = self._client.create_run(experiment, start_time=start_ms, tags=dict(tags), run_name=name)
-            return str(run.info.run_id)
+    def write(self, experiment: str, changes: Sequence[RunChange]) -> list[str]:
+        """Make runs, or bring them up to date, each with its status last; their ids, in this order."""
+        return [self._write(experiment, change) for change in changes]
 
-    def log(
-        self,
-        run_id: str,
-        *,
-        points: Sequence[Point] = (),
-        params: Mapping[str, str] | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> None:
-        """Add points, params and tags to a run; what it has already stays as it is."""
+    def _write(self, experiment: str, change: RunChange) -> str:
         from mlflow.entities import Metric, Param, RunTag
 
-        with _translated(self.display):
+        run_id, content, tags = change.run_id, change.content, dict(change.tags)
+        with translated(self.display):
+            if run_id is None:
+                made = self._client.create_run(
+                    experiment, start_time=content.start_ms, tags=tags, run_name=content.name
+                )
+                run_id, tags = str(made.info.run_id), {}
             self._client.log_batch(
                 run_id,
-                metrics=[Metric(point.key, point.value, point.ts_ms, point.step) for point in points],
-                params=[Param(key, value) for key, value in (params or {}).items()],
-                tags=[RunTag(key, value) for key, value in (tags or {}).items()],
+                metrics=[Metric(point.key, point.value, point.ts_ms, point.step) for point in content.points],
+                params=[Param(key, value) for key, value in content.params.items()],
+                tags=[RunTag(key, value) for key, value in tags.items()],
             )
-
-    def set_status(self, run_id: str, status: str, end_ms: int | None) -> None:
-        """Say how the run stands; ``end_ms`` once it has ended."""
-        with _translated(self.display):
-            if end_ms is None:
-                self._client.update_run(run_id, status=status)
-            else:
-                self._client.set_terminated(run_id, status, end_ms)
+            if content.end_ms is not None:
+                self._client.set_terminated(run_id, content.status, content.end_ms)
+            elif change.run_id is not None:
+                self._client.update_run(run_id, status=content.status)
+        return run_id
 
     def log_text(self, run_id: str, text: str, path: str) -> None:
         """Hang a file on the run, in place of one of the same name."""
-        with _translated(self.display):
+        with translated(self.display):
             self._client.log_text(run_id, text, path)
 
     def delete_run(self, run_id: str) -> None:
         """Mark a run as deleted."""
-        with _translated(self.display):
+        with translated(self.display):
             self._client.delete_run(run_id)
 
     def _location(self, name: str) -> str | None:
@@ -225,7 +261,7 @@ def _read(uri: str) -> tuple[bool, str]:
 
 
 @contextmanager
-def _translated(display: str) -> Iterator[None]:
+def translated(display: str) -> Iterator[None]:
     """Tell MLflow's and its libraries' errors as one sentence of ours, cause kept."""
     try:
         yield

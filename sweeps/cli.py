@@ -276,6 +276,8 @@ def _drain(publisher: Any, sweep_id: int) -> None:
     except KeyboardInterrupt:
         publisher.kill()
         problem = "publishing was interrupted"
+    if publisher.note:
+        people.print(f"note: {publisher.note}", highlight=False, markup=False, soft_wrap=True)
     if problem:
         people.print(
             f"warning: MLflow is not up to date: {problem}; later: ravine publish {sweep_id}",
@@ -468,7 +470,10 @@ def publish(
     places = _home(home, database, tracking)
     with _store(places, read_only=True) as store:
         row = store.find_sweep(sweep)
-    problem = Publisher.start(places, row.id, follow=False).drain()
+    publisher = Publisher.start(places, row.id, follow=False)
+    problem = publisher.drain()
+    if publisher.note:
+        people.print(f"note: {publisher.note}", highlight=False, markup=False, soft_wrap=True)
     if problem:
         raise StoreUnavailable(f"MLflow is not up to date: {problem}")
     people.print(f"MLflow has all of sweep {row.id} ({row.name})", highlight=False)

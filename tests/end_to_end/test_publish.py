@@ -19,7 +19,8 @@ import pytest
 from dashboards import tracking
 from dashboards.errors import TrackingUnavailable
 from dashboards.publish import follow
-from dashboards.tracking import delete_runs
+from dashboards.run_content import RunContent
+from dashboards.tracking import RunChange, delete_runs
 from sweeps.records import SweepState, TrialState
 from tests.end_to_end.published_runs import Place, check_equal, content, place, runs_in
 from tests.unit import published_sweeps as made_up
@@ -60,7 +61,11 @@ def test_mlflow_shows_every_trial_as_the_store_has_it(here: Place) -> None:
         "sampler": "tpe",
         "pruner": "asha",
     }
-    assert [(key, step) for key, step, _, _ in parent["points"]] == [("best_val_loss", 1)]
+    assert [(key, step) for key, step, _, _ in parent["points"]] == [
+        ("best_val_loss", 1),
+        ("epochs_asked", 0),
+        ("epochs_trained", 0),
+    ]
     assert {run["experiment"] for run in (parent, *children)} == {1}
 
 
@@ -186,7 +191,9 @@ def test_doubles_are_removed_and_the_recorded_run_kept(here: Place) -> None:
     before = check_equal(here, sweep_id)
     connected = tracking.connect(here.uri)
     for run in before:
-        connected.create_run("1", run["name"], run["start_ms"] - 5, run["tags"])
+        told = {"name": run["name"], "start_ms": run["start_ms"] - 5, "status": "RUNNING", "end_ms": None}
+        double = RunContent(**told, tags=run["tags"], params={})
+        connected.write("1", [RunChange(run_id=None, content=double, tags=run["tags"])])
     assert len(runs_in(here.mlflow, store=here.store.identity(), sweep_id=sweep_id)) == 2 * len(before)
     here.publish(sweep_id)
     assert [run["run_id"] for run in check_equal(here, sweep_id)] == [run["run_id"] for run in before]

@@ -11,7 +11,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from dashboards import publish, server, tracking
+from dashboards import publish, server, tracking, tracking_rows
 from dashboards.errors import TrackingUnavailable
 from tests.end_to_end.published_runs import Place, check_equal, content, place, runs_in
 from tests.unit import published_sweeps as made_up
@@ -39,7 +39,7 @@ def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class LosesReplies:
     """MLflow whose connection breaks once, after it has done the n-th thing it was told."""
 
-    def __init__(self, real: tracking.Tracking, breaks_after: int) -> None:
+    def __init__(self, real: Any, breaks_after: int) -> None:
         self._real = real
         self._left = breaks_after
 
@@ -58,7 +58,24 @@ class LosesReplies:
         return call
 
 
-def test_a_reply_lost_after_any_call_leaves_no_trace(tmp_path: Path, empty_mlflow: Path) -> None:
+def rows_that_lose_replies(here: Place, after: int) -> Any:
+    return LosesReplies(tracking.connect(here.uri, here.artifacts), after)
+
+
+def client_that_loses_replies(here: Place, after: int) -> Any:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(tracking_rows, "COMPARED", ("0.0", "none"))
+        connected = tracking.connect(here.uri, here.artifacts)
+    connected._client = LosesReplies(connected._client, after)
+    return connected
+
+
+@pytest.mark.parametrize(
+    ("way", "calls_in_all"), [(rows_that_lose_replies, 6), (client_that_loses_replies, 14)]
+)
+def test_a_reply_lost_after_any_call_leaves_no_trace(
+    tmp_path: Path, empty_mlflow: Path, way: Callable[[Place, int], Any], calls_in_all: int
+) -> None:
     golden = place(tmp_path / "golden", empty_mlflow)
     sweep_id = made_up.finished_sweep(golden.store, trials=2, epochs=2)
     stored = (golden.folder / "ravine.db").read_bytes()
@@ -70,8 +87,7 @@ def test_a_reply_lost_after_any_call_leaves_no_trace(tmp_path: Path, empty_mlflo
         folder.mkdir()
         (folder / "ravine.db").write_bytes(stored)
         here = place(folder, empty_mlflow)
-        connected = tracking.connect(here.uri, here.artifacts)
-        projection = here.projection(sweep_id, LosesReplies(connected, calls))
+        projection = here.projection(sweep_id, way(here, calls))
         try:
             projection.publish(everything=True)
         except TrackingUnavailable:
@@ -81,7 +97,7 @@ def test_a_reply_lost_after_any_call_leaves_no_trace(tmp_path: Path, empty_mlflo
         assert content(check_equal(here, sweep_id)) == undisturbed
         if broken < calls:
             break
-    assert broken == 13
+    assert broken == calls_in_all
 
 
 def _publish_in_a_process(folder: str, uri: str, sweep_id: int) -> None:

@@ -114,6 +114,7 @@ def ending(
         state=state,
         value=None if valueless else getattr(rows[-1], metric, None) or rows[-1].extra[metric],
         epochs_done=len(rows),
+        epochs_trained=len(rows),
         peak_lr=max((row.lr for row in rows), default=None),
         final_lr=rows[-1].lr if rows else None,
         cause="user_error" if state is TrialState.failed else None,

@@ -149,10 +149,39 @@ def test_the_parent_shows_the_best_value_so_far_once_the_sweep_has_ended(stored)
     ended = replace(sweep, state=SweepState.finished, ended_at="2026-01-02T03:04:05.678Z")
     content = sweep_content(ended, trials, measurements)
     first, second = trials[0].value, trials[4].value
-    assert [(point.step, point.value) for point in content.points] == [(1, first), (2, min(first, second))]
+    shown = [(point.step, point.value) for point in content.points if point.key == "best_val_loss"]
+    assert shown == [(1, first), (2, min(first, second))]
     assert content.end_ms == 1_767_323_045_678
     assert content.params["sampler"] == "tpe"
     assert not sweep_content(sweep, trials, measurements).points
+
+
+def test_the_parent_shows_what_was_asked_for_trained_and_used_once_the_sweep_has_ended(stored) -> None:
+    sweep, trials, _ = stored
+    usage = {"slot_occupancy": 0.96, "device_idle_share": 0.04, "anything": 3, "unknown": math.nan}
+    riders = [replace(trial, epochs_trained=trial.epochs_done // 2) for trial in trials]
+    ended = replace(sweep, state=SweepState.stopped, ended_at="2026-01-02T03:04:05.678Z", usage=usage)
+    points = {point.key: point for point in sweep_content(ended, riders).points}
+    assert {key: point.value for key, point in points.items()} == {
+        "epochs_asked": 15.0,
+        "epochs_trained": 5.0,
+        "slot_occupancy": 0.96,
+        "device_idle_share": 0.04,
+        "anything": 3.0,
+    }
+    assert {(point.step, point.ts_ms) for point in points.values()} == {(0, 1_767_323_045_678)}
+    assert not sweep_content(replace(sweep, usage=usage), riders).points
+
+
+def test_a_trial_says_whose_row_it_rode_on_and_how_far(stored) -> None:
+    sweep, trials, measurements = stored
+    alone = trial_content(sweep, trials[0], rows_of(measurements, 0)).tags
+    assert alone["ravine.epochs_trained"] == "3"
+    assert not {"ravine.parent_trial", "ravine.fork_step"} & set(alone)
+    rider = replace(trials[0], epochs_trained=1, parent_number=0, fork_step=88)
+    tags = trial_content(sweep, rider, rows_of(measurements, 0)).tags
+    names = ("ravine.epochs_trained", "ravine.parent_trial", "ravine.fork_step")
+    assert [tags[name] for name in names] == ["1", "0", "88"]
 
 
 def test_the_best_is_a_finished_trial_by_the_sweeps_goal(stored) -> None:

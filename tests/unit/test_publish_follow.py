@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -9,7 +12,7 @@ from typing import Any
 import pytest
 
 from dashboards.errors import PublisherBusy, TrackingUnavailable
-from dashboards.publish import follow, only_publisher
+from dashboards.publish import Bell, follow, only_publisher
 from sweeps.records import Owner, SweepRow, SweepState
 
 ME = Owner(host="here", pid=1, started=1.0)
@@ -37,6 +40,8 @@ class Scripted:
     passes: list[bool] = field(default_factory=list)
     now: float = 0.0
     started_over: int = 0
+    pass_seconds: float = 0.0
+    pauses: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.failures = iter(self.fails)
@@ -48,12 +53,14 @@ class Scripted:
         if next(self.failures, False):
             raise TrackingUnavailable("gone")
         self.passes.append(everything)
+        self.now += self.pass_seconds
         return 1
 
     def start_over(self) -> None:
         self.started_over += 1
 
     def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
         self.now += seconds
 
     def run(self, *, is_orphan: bool = False) -> list[int]:
@@ -107,6 +114,27 @@ def test_after_the_end_a_minute_is_waited_for_it() -> None:
     with pytest.raises(TrackingUnavailable):
         scripted.run()
     assert 60 <= scripted.now < 90
+
+
+@pytest.mark.parametrize(("pass_seconds", "pause"), [(0.01, 1.0), (0.2, 4.0), (2.0, 15.0)])
+def test_passes_that_take_long_are_made_less_often(pass_seconds: float, pause: float) -> None:
+    scripted = Scripted([RUNNING, RUNNING, FINISHED], pass_seconds=pass_seconds)
+    scripted.run()
+    assert scripted.pauses == pytest.approx([pause, pause])
+
+
+def test_the_bell_ends_a_pause_once() -> None:
+    hears, rings = os.pipe()
+    bell = Bell(hears)
+    began = time.monotonic()
+    bell.sleep(0.01)
+    threading.Timer(0.05, os.close, [rings]).start()
+    bell.sleep(60.0)
+    assert time.monotonic() - began < 30
+    began = time.monotonic()
+    bell.sleep(0.2)
+    assert time.monotonic() - began > 0.15
+    os.close(hears)
 
 
 def test_one_publisher_at_a_time(tmp_path) -> None:
