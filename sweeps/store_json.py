@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 _NOT_FINITE = "$float"
 """Neither database's JSON knows NaN and the infinities: they are written ``{"$float": "inf"}``."""
@@ -16,10 +16,24 @@ _decoder: Any = json.JSONDecoder()  # typeshed does not know `scan_once`
 _scan: Callable[[str, int], tuple[Any, int]] = _decoder.scan_once
 
 
+# `json.dumps` makes one of these at each call, which takes longer than a small object does.
+_make_encoder: Any = json.encoder.c_make_encoder  # type: ignore[attr-defined]  # nor this
+_text = json.encoder.encode_basestring_ascii
+
+
+def _refuse(value: object) -> NoReturn:
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+# In order: what circles are found with, what writes other types and text, indentation, both separators,
+# whether keys are sorted, whether keys that are no text are left out, whether NaN is written.
+_pieces = _make_encoder(None, _refuse, _text, None, ":", ",", False, False, False)
+
+
 def encode(value: Any) -> str:
-    """The value as JSON text; every finite number reads back with the same bits."""
+    """The value as JSON text of one line; every finite number reads back with the same bits."""
     try:
-        return json.dumps(value, allow_nan=False, separators=(",", ":"))
+        return "".join(_pieces(value, 0))
     except (TypeError, ValueError):
         return json.dumps(_plain(value), allow_nan=False, separators=(",", ":"))
 

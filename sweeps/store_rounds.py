@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import struct
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, or_, select, tuple_, update
+from sqlalchemy import Connection, bindparam, false, or_, select, tuple_, update
 
-from sweeps import store_rows
+from sweeps import store_columns, store_rows
 from sweeps.errors import IllegalTransition, MeasurementConflict, StoreConflict
 from sweeps.records import (
     TRIAL_TRANSITIONS,
@@ -18,10 +19,13 @@ from sweeps.records import (
     TrialProgress,
     TrialState,
 )
-from sweeps.store_transactions import insert_or
+from sweeps.store_bulk import BulkInsert, BulkUpdate, Columns
 from sweeps.tables import measurements, proposals, sweeps, trials
 
 _COMPARED_AT_ONCE = 1000
+_PROPOSALS = BulkInsert(proposals, [column.name for column in proposals.c])
+_TRIALS = BulkInsert(trials, store_columns.NEW_TRIAL)
+_MEASUREMENTS = BulkInsert(measurements, [column.name for column in measurements.c], unless_stored=True)
 
 
 def write_round(connection: Connection, sweep_id: int, record: RoundRecord) -> None:
@@ -32,16 +36,14 @@ def write_round(connection: Connection, sweep_id: int, record: RoundRecord) -> N
     """
     _count_rounds(connection, sweep_id, record)
     if record.proposals:
-        rows = [store_rows.proposal_values(sweep_id, proposal) for proposal in record.proposals]
-        connection.execute(insert(proposals), rows)
+        _PROPOSALS.execute(connection, store_columns.proposal_columns(sweep_id, record.proposals))
     if record.attributes:
         _replace_attributes(connection, sweep_id, record.attributes)
     if record.trials:
-        connection.execute(
-            insert(trials), [store_rows.trial_values(sweep_id, trial) for trial in record.trials]
-        )
+        _TRIALS.execute(connection, store_columns.trial_columns(sweep_id, record.trials))
     if record.started:
-        _move(connection, sweep_id, TrialState.running, [{"number": number} for number in record.started])
+        _refuse_repeated("started", record.started)
+        _move(connection, sweep_id, TrialState.running, {"number": record.started})
     if record.measurements:
         _write_measurements(connection, sweep_id, record.measurements)
     if record.progress:
@@ -77,47 +79,41 @@ def _replace_attributes(
 
 
 def _write_progress(connection: Connection, sweep_id: int, progress: Sequence[TrialProgress]) -> None:
-    by_state: dict[TrialState, list[dict[str, Any]]] = defaultdict(list)
+    _refuse_repeated("progress", [trial.number for trial in progress])
+    by_state: dict[TrialState, list[TrialProgress]] = defaultdict(list)
     for trial in progress:
-        by_state[trial.state].append(store_rows.progress_values(trial))
-    for state, rows in by_state.items():
-        _move(connection, sweep_id, state, rows, may_stay=state is TrialState.running)
+        by_state[trial.state].append(trial)
+    for state, trials_ in by_state.items():
+        columns = store_columns.progress_columns(trials_)
+        _move(connection, sweep_id, state, columns, may_stay=state is TrialState.running)
+
+
+def _refuse_repeated(place: str, numbers: Sequence[int]) -> None:
+    repeated = [number for number, times in Counter(numbers).items() if times > 1]
+    if repeated:
+        raise ValueError(f"trial {repeated[0]} is more than once in a round's {place}")
 
 
 def _move(
-    connection: Connection,
-    sweep_id: int,
-    state: TrialState,
-    rows: Sequence[Mapping[str, Any]],
-    *,
-    may_stay: bool = False,
+    connection: Connection, sweep_id: int, state: TrialState, columns: Columns, *, may_stay: bool = False
 ) -> None:
-    """Bring trials to ``state``, each from a state that it may follow, and set what else the rows hold."""
+    """Bring trials to ``state``, each from a state that it may follow, and set what else the columns hold."""
     before = {earlier for earlier, later in TRIAL_TRANSITIONS.items() if state in later}
     if may_stay:
         before.add(state)
-    changed: dict[str, Any] = {name: bindparam(f"new_{name}") for name in rows[0] if name != "number"}
+    names = tuple(name for name in columns if name != "number")
+    left = _moving(state, frozenset(before), names).execute(connection, sweep_id, columns)
+    if left:
+        raise _illegal(connection, sweep_id, left, before, state)
+
+
+@cache
+def _moving(state: TrialState, before: frozenset[TrialState], names: tuple[str, ...]) -> BulkUpdate:
+    constants: dict[str, Any] = {"state": state.value}
     if state is TrialState.waiting:
-        changed["attempt"] = trials.c.attempt + 1  # back from running: its worker was lost
-    statement = (
-        update(trials)
-        .where(
-            trials.c.sweep_id == sweep_id,
-            trials.c.number == bindparam("which"),
-            or_(*(trials.c.state == earlier for earlier in sorted(before))),
-        )
-        .values(changed | {"state": state})
-    )
-    parameters = [
-        {"which": row["number"]} | {f"new_{name}": value for name, value in row.items()} for row in rows
-    ]
-    # A savepoint, so that the states before the update can be read for the message.
-    savepoint = connection.begin_nested()
-    if connection.execute(statement, parameters).rowcount == len(rows):
-        savepoint.commit()
-    else:
-        savepoint.rollback()
-        raise _illegal(connection, sweep_id, [row["number"] for row in rows], before, state)
+        constants["attempt"] = trials.c.attempt + 1  # back from running: its worker was lost
+    condition = or_(false(), *(trials.c.state == earlier.value for earlier in sorted(before)))
+    return BulkUpdate(trials, names, condition, constants)
 
 
 def _illegal(
@@ -132,10 +128,8 @@ def _illegal(
 
 
 def _write_measurements(connection: Connection, sweep_id: int, offered: Sequence[Measurement]) -> None:
-    rows = [store_rows.measurement_values(sweep_id, measurement) for measurement in offered]
-    statement = insert_or(connection, measurements).on_conflict_do_nothing()
-    inserted = connection.execute(statement, rows, execution_options={"preserve_rowcount": True})
-    if inserted.rowcount != len(rows):
+    columns = store_columns.measurement_columns(sweep_id, offered)
+    if _MEASUREMENTS.execute(connection, columns) != len(offered):
         for start in range(0, len(offered), _COMPARED_AT_ONCE):
             _compare(connection, sweep_id, offered[start : start + _COMPARED_AT_ONCE])
 

@@ -13,7 +13,6 @@ from sweeps.records import (
     Measurement,
     NewSweep,
     NewTrial,
-    Proposal,
     Publication,
     SweepRow,
     SweepState,
@@ -177,16 +176,6 @@ def measurement(row: Sequence[Any]) -> Measurement:
         extra=extra,
         ts_ms=ts_ms,
     )
-
-
-def proposal_values(sweep_id: int, proposal: Proposal) -> dict[str, Any]:
-    """The columns of a proposal."""
-    return {
-        "sweep_id": sweep_id,
-        "index": proposal.index,
-        "parameters": proposal.parameters,
-        "attributes": proposal.attributes,
-    }
 
 
 def publication(row: Row[Any]) -> Publication:
