@@ -20,6 +20,10 @@ BUDGET_SECONDS = 1.5
 SECONDS_WORTH_MEASURING = 3.0  # of a sweep's training; shorter ones gain less than this costs
 _REPEATS = 3  # of an epoch cut short, after the warm-up; fewer where they are long
 _LONG_SECONDS = 0.1  # of what is tried at one width
+_TELLING_WIDTH = (
+    16  # rows at which ways of convolving are compared: among few, overhead hides which is faster
+)
+_TELLING_SECONDS = 0.1  # of a pass of so many; where it takes longer, fewer are compared
 _WARM_AND_TIMED = 2  # tries of a width at least
 SHORTEST_SECONDS = 1e-9  # that a clock tells
 _SLOWER_IN_A_ROW = 2  # widths, before wider ones are given up
@@ -38,7 +42,7 @@ class Speeds:
     stacked: Mapping[int, float]  # by rows trained at once, narrowest first
     solo: float | None  # None where only widths were asked for
     convolutions: str = "grouped"  # the way that ``stacked`` is about
-    compared: Mapping[str, float] | None = None  # each way of convolving, at the least width
+    compared: Mapping[str, float] | None = None  # each way of convolving, at one width
     stopped: str | None = None  # why wider was not tried: slower | memory | time; None: it was not asked for
     seconds: float  # that measuring took
 
@@ -145,7 +149,7 @@ def measure(
     """
     began = clock()
     if known is None:
-        known = _narrowest(benches, least, clock, pinned=pinned)
+        known = _narrowest(benches, least, most, clock, pinned=pinned)
     stacked, stopped, slower, last = dict(known.stacked), None, 0, 0.0
     for width in widths_up_to(most, least):
         if width <= max(stacked):
@@ -166,20 +170,20 @@ def measure(
     return replace(known, stacked=stacked, stopped=stopped, seconds=seconds)
 
 
-def _narrowest(benches: Benches, least: int, clock: Clock, *, pinned: bool) -> Speeds:
-    """The least width, each way of convolving, and solo."""
+def _narrowest(benches: Benches, least: int, most: int, clock: Clock, *, pinned: bool) -> Speeds:
+    """The least width, solo, and each way of convolving, at a width that tells them apart."""
     solo = None if pinned else _speed(benches.solo(), clock)[0]
-    ways = CONVOLUTIONS if benches.convolves and not pinned else CONVOLUTIONS[:1]
-    compared = {way: _speed(benches.rows(way, least), clock)[0] for way in ways}
-    grouped, *others = compared.values()
-    way = "unfolded" if any(speed > CLEARLY * grouped for speed in others) else "grouped"
-    return Speeds(
-        stacked={least: compared[way]},
-        solo=solo,
-        convolutions=way,
-        compared=compared if others else None,
-        seconds=0.0,
-    )
+    narrow, seconds = _speed(benches.rows("grouped", least), clock)
+    way, compared = "grouped", None
+    if benches.convolves and not pinned:
+        width = least
+        while 2 * width <= min(most, _TELLING_WIDTH) and seconds * 2 * width / least <= _TELLING_SECONDS:
+            width *= 2
+        compared = {one: _speed(benches.rows(one, width), clock)[0] for one in CONVOLUTIONS}
+        if compared["unfolded"] > CLEARLY * compared["grouped"]:
+            way = "unfolded"
+            narrow = _speed(benches.rows(way, least), clock)[0]
+    return Speeds(stacked={least: narrow}, solo=solo, convolutions=way, compared=compared, seconds=0.0)
 
 
 def _reason_to_stop(benches: Benches, slower: int) -> str | None:

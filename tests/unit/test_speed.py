@@ -143,8 +143,17 @@ def test_convolutions_are_unfolded_where_that_is_clearly_faster(unfolded: float,
     assert found.convolutions == way
     assert found.compared is not None
     assert found.compared["unfolded"] == pytest.approx(unfolded * found.compared["grouped"])
-    assert found.stacked[4] == found.compared[way]
-    assert {name for name, width in benches.tried if width > 4} == {way}
+    assert found.stacked[16] == pytest.approx(found.compared[way])
+    assert [name for name, width in benches.tried if width in (8, 32)] == [way, way]
+
+
+@pytest.mark.parametrize(
+    ("most", "slow", "width"), [(64, 1, 16), (8, 1, 8), (5, 1, 4), (64, 30, 8), (64, 1000, 4)]
+)
+def test_they_are_compared_at_a_width_that_tells_them_apart(most: int, slow: float, width: int) -> None:
+    benches = MadeUp(lambda rows: slow * (0.0001 + 0.00001 * rows), unfolded=0.5)
+    measured(benches, most=most)
+    assert [rows for name, rows in benches.tried if name == "unfolded"] == [width]
 
 
 def test_wider_is_added_to_what_is_known() -> None:
