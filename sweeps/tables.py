@@ -139,6 +139,7 @@ trials = Table(
     UniqueConstraint("sweep_id", "number"),
     _one_of("state", TrialState),
     sqlite_autoincrement=True,
+    postgresql_with={"fillfactor": 50},  # each is updated every epoch, best where its page has room
 )
 
 measurements = Table(

@@ -39,6 +39,7 @@ def _reflection(connection: Connection) -> object:
             rows = answer if isinstance(answer, list) else [answer]
             shape[table, question] = sorted(repr(sorted(row.items(), key=str)) for row in rows)
         checks = inspector.get_check_constraints(table)
+        shape[table, "options"] = inspector.get_table_options(table)
         shape[table, "checks"] = sorted((str(check["name"]), check["sqltext"]) for check in checks)
     return shape
 
