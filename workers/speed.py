@@ -20,9 +20,7 @@ BUDGET_SECONDS = 1.5
 SECONDS_WORTH_MEASURING = 3.0  # of a sweep's training; shorter ones gain less than this costs
 _REPEATS = 3  # of an epoch cut short, after the warm-up; fewer where they are long
 _LONG_SECONDS = 0.1  # of what is tried at one width
-_TELLING_WIDTH = (
-    16  # rows at which ways of convolving are compared: among few, overhead hides which is faster
-)
+_TELLING_WIDTH = 16  # rows at which ways of convolving are compared: among few, overhead hides much
 _TELLING_SECONDS = 0.1  # of a pass of so many; where it takes longer, fewer are compared
 _WARM_AND_TIMED = 2  # tries of a width at least
 SHORTEST_SECONDS = 1e-9  # that a clock tells
@@ -179,7 +177,7 @@ def _narrowest(benches: Benches, least: int, most: int, clock: Clock, *, pinned:
         width = least
         while 2 * width <= min(most, _TELLING_WIDTH) and seconds * 2 * width / least <= _TELLING_SECONDS:
             width *= 2
-        compared = {one: _speed(benches.rows(one, width), clock)[0] for one in CONVOLUTIONS}
+        compared = _compared({one: benches.rows(one, width) for one in CONVOLUTIONS}, clock)
         if compared["unfolded"] > CLEARLY * compared["grouped"]:
             way = "unfolded"
             narrow = _speed(benches.rows(way, least), clock)[0]
@@ -190,6 +188,18 @@ def _reason_to_stop(benches: Benches, slower: int) -> str | None:
     if slower == _SLOWER_IN_A_ROW:
         return "slower"
     return None if benches.has_room() else "memory"
+
+
+def _compared(attempts: Mapping[str, Try], clock: Clock) -> dict[str, float]:
+    """Each one's trial-steps a second, tried by turns: a machine may be slower for a while."""
+    best = dict.fromkeys(attempts, 0.0)
+    for turn in range(1 + _REPEATS):
+        for name, attempt in attempts.items():
+            before = clock()
+            steps = attempt()
+            if turn:  # the first is a warm-up
+                best[name] = max(best[name], steps / max(clock() - before, SHORTEST_SECONDS))
+    return best
 
 
 def _speed(attempt: Try, clock: Clock) -> tuple[float, float]:

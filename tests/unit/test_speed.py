@@ -84,6 +84,8 @@ def test_speeds_are_trial_steps_a_second() -> None:
 def test_warming_up_does_not_count_nor_does_what_slows_a_try_down() -> None:
     calm = measured(MadeUp())
     disturbed = measured(MadeUp(warm_up=0.05, slow_tries={8: 0.03, 1: 0.03}))
+    ways = measured(MadeUp(warm_up=0.05, slow_tries={16: 0.03}, unfolded=1.3)).compared
+    assert ways == pytest.approx({"grouped": 16 / 0.0026, "unfolded": 1.3 * 16 / 0.0026})
     assert disturbed.stacked == pytest.approx(calm.stacked)
     assert disturbed.solo == pytest.approx(calm.solo)
     assert disturbed.seconds > calm.seconds + 0.2
