@@ -21,6 +21,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
+from workers.narrow_softmax import narrow_softmax
 from workers.unfolded_convolution import unfolded_convolution, unfolds
 
 _CONVOLUTIONS = frozenset({functional.conv1d, functional.conv2d, functional.conv3d})
@@ -39,7 +40,8 @@ _INTERLEAVING = frozenset(
 class RowLayout(TorchFunctionMode):
     """While this is entered under vmap, functions that interleave rows have rows first in and out.
 
-    And what batched embedding forgets is done: no gradient comes to the row of ``padding_idx``.
+    And what batched embedding forgets is done: no gradient comes to the row of ``padding_idx``. Softmax over
+    few numbers is turned, which is faster (:mod:`workers.narrow_softmax`).
     """
 
     def __init__(self, convolutions: str = "grouped") -> None:
@@ -55,6 +57,10 @@ class RowLayout(TorchFunctionMode):
         """Put the first argument and the result of such a function in order."""
         if func is functional.embedding:
             return self._embedded(*args, **(kwargs or {}))
+        narrow = narrow_softmax(func, args, kwargs or {})
+        if narrow is not None:
+            self.calls += 1
+            return narrow
         if func not in _INTERLEAVING:
             return func(*args, **(kwargs or {}))
         self.calls += 1

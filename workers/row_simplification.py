@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from workers.row_geometry import Watched, is_pure, watch
+from workers.row_geometry import Geometry, Watched, is_pure, watch
 from workers.row_graph import Call, Ref, RowGraph, mapped, mapped_call, refs_of
 
 _aten = torch.ops.aten
@@ -25,7 +25,7 @@ def simplified(graph: RowGraph, inputs: Sequence[Tensor]) -> RowGraph:
     computed before, and what nobody reads. A product that is only wanted transposed is made transposed,
     where that is the same sums. ``inputs`` are of the graph's width; it may write into them.
     """
-    turned = _turned(graph, watch(graph, inputs))
+    turned = _turned(graph, watch(graph, inputs), inputs[0].device)
     return _without_unread(_without_repeats(turned, watch(turned, inputs)))
 
 
@@ -35,13 +35,14 @@ def _without_repeats(graph: RowGraph, watched: Watched) -> RowGraph:
     known: dict[Any, int] = {}
     for place, geometry in enumerate(watched.geometries[: graph.first_call]):
         known.setdefault(geometry, place)
+    readers = _readers(graph)
     calls = []
     for place, call in enumerate(graph.calls, start=graph.first_call):
         call = mapped_call(call, lambda value: _replaced(value, same))
         calls.append(call)
         geometry = watched.geometries[place]
         earlier = known.setdefault(geometry, place) if geometry is not None else place
-        if earlier == place and is_pure(call) and _changes_nothing(call, place, watched):
+        if earlier == place and is_pure(call) and _changes_nothing(call, place, watched, readers):
             earlier = refs_of(call)[0].index
         unchanged = not any(watched.is_changed(ref.index) for ref in (*refs_of(call), Ref(place)))
         if earlier == place and is_pure(call) and unchanged:
@@ -56,20 +57,31 @@ def _replaced(value: Any, same: dict[int, Ref]) -> Any:
     return same.get(value.index, value) if isinstance(value, Ref) else value
 
 
-def _changes_nothing(call: Call, place: int, watched: Watched) -> bool:
-    """Whether it is a copy, or a product with one, of something that lies the same and stays as it is."""
+def _changes_nothing(call: Call, place: int, watched: Watched, readers: Mapping[int, list[Call]]) -> bool:
+    """Whether it copies, or multiplies with one, something that stays as it is and may be read instead."""
     by_one = call.operation in _PRODUCTS_BY_ONE and call.arguments[1:] == (1,)
     if not by_one and call.operation not in _COPIES:
         return False
     (source,) = refs_of(call)
     given, made = watched.geometries[source.index], watched.geometries[place]
-    return (
-        given is not None
-        and made is not None
-        and given.lies_like(made)
-        and not watched.is_changed(source.index)
-        and not watched.is_changed(place)
+    if given is None or made is None or watched.is_changed(source.index) or watched.is_changed(place):
+        return False
+    alike = (given.sizes, given.dtype) == (made.sizes, made.dtype)
+    return alike and (
+        given.lies_like(made) or (by_one and all(_can_view(given, one) for one in readers[place]))
     )
+
+
+def _can_view(geometry: Geometry, call: Call) -> bool:
+    """Whether ``call`` is a view that there is of a tensor that lies so."""
+    if call.operation is not _aten.view.default:
+        return False
+    memory = torch.empty_strided(geometry.sizes, geometry.strides, dtype=geometry.dtype, device="meta")
+    try:
+        memory.view(call.arguments[1])
+    except RuntimeError:
+        return False
+    return True
 
 
 def _written_out(call: Call) -> str:
@@ -91,6 +103,16 @@ def _without_unread(graph: RowGraph) -> RowGraph:
     return renumbered(graph, [(place, graph.calls[place - first]) for place in kept], graph.outputs)
 
 
+def _readers(graph: RowGraph) -> dict[int, list[Call]]:
+    """The operations that are given each value, an output's destination aside."""
+    readers: dict[int, list[Call]] = {}
+    for place, call in enumerate(graph.calls, start=graph.first_call):
+        readers.setdefault(place, [])
+        for ref in refs_of(call):
+            readers.setdefault(ref.index, []).append(call)
+    return readers
+
+
 def renumbered(graph: RowGraph, calls: Sequence[tuple[int, Call]], outputs: Sequence[Ref]) -> RowGraph:
     """A graph of ``calls``, whose values were known by the numbers given with them."""
     places = {place: Ref(place) for place in range(graph.first_call)}
@@ -108,23 +130,19 @@ def renumbered(graph: RowGraph, calls: Sequence[tuple[int, Call]], outputs: Sequ
     )
 
 
-def _turned(graph: RowGraph, watched: Watched) -> RowGraph:
+def _turned(graph: RowGraph, watched: Watched, device: torch.device) -> RowGraph:
     """``(a b)^T`` as ``b^T a^T`` where nothing but an output reads it and no bit is another.
 
     Gradients of weights come so from autograd, and copying a transposed matrix is slow.
     """
-    readers: dict[int, list[int]] = {}
-    for place, call in enumerate(graph.calls, start=graph.first_call):
-        for ref in refs_of(call):
-            readers.setdefault(ref.index, []).append(place)
+    readers = _readers(graph)
     wanted = {ref.index for ref in graph.outputs}
     calls: list[tuple[int, Call]] = []
     fresh = graph.first_call + len(graph.calls)
     for place, call in enumerate(graph.calls, start=graph.first_call):
-        product = (
-            _product_of(graph, watched, readers, call) if place in wanted and place not in readers else None
-        )
-        if product is None:
+        wanted_only = place in wanted and not readers[place]
+        product = _product_of(graph, watched, readers, call) if wanted_only else None
+        if product is None or not _same_sums(product, watched, device):
             calls.append((place, call))
             continue
         one, other = product.arguments
@@ -135,7 +153,9 @@ def _turned(graph: RowGraph, watched: Watched) -> RowGraph:
     return renumbered(graph, calls, graph.outputs)
 
 
-def _product_of(graph: RowGraph, watched: Watched, readers: dict[int, list[int]], call: Call) -> Call | None:
+def _product_of(
+    graph: RowGraph, watched: Watched, readers: Mapping[int, list[Call]], call: Call
+) -> Call | None:
     """The batched product that ``call`` transposes, if it may be turned; views between them are passed."""
     axes = list(call.arguments[1:]) if call.operation is _aten.transpose.int else list(call.arguments[-1:])
     axes = axes[0] if axes and isinstance(axes[0], list) else axes
@@ -145,7 +165,7 @@ def _product_of(graph: RowGraph, watched: Watched, readers: dict[int, list[int]]
     while source >= graph.first_call and len(readers.get(source, ())) == 1:
         made = graph.calls[source - graph.first_call]
         if made.operation is _aten.bmm.default:
-            return made if _same_sums(*(watched.geometries[ref.index] for ref in refs_of(made))) else None
+            return made
         geometry = watched.geometries[source]
         before = refs_of(made)[0].index if refs_of(made) else -1
         if before < 0 or geometry is None or geometry != watched.geometries[before]:
@@ -154,13 +174,16 @@ def _product_of(graph: RowGraph, watched: Watched, readers: dict[int, list[int]]
     return None
 
 
-def _same_sums(one: Any, other: Any) -> bool:
+def _same_sums(product: Call, watched: Watched, device: torch.device) -> bool:
     """Whether the product has the same bits turned, tried with random numbers that lie the same."""
     generator = torch.Generator().manual_seed(0)
-    a, b = (_random(geometry, generator) for geometry in (one, other))
-    return torch.equal(torch.bmm(a, b).transpose(1, 2), torch.bmm(b.transpose(1, 2), a.transpose(1, 2)))
-
-
-def _random(geometry: Any, generator: torch.Generator) -> Tensor:
-    memory = torch.empty_strided(geometry.sizes, geometry.strides, dtype=geometry.dtype)
-    return memory.copy_(torch.randn(geometry.sizes, generator=generator).to(geometry.dtype))
+    tried = []
+    for ref in refs_of(product):
+        geometry = watched.geometries[ref.index]
+        assert geometry is not None  # noqa: S101 - a product is of tensors
+        numbers = torch.randn(geometry.sizes, generator=generator, dtype=torch.float64)
+        memory = torch.empty_strided(geometry.sizes, geometry.strides, dtype=geometry.dtype, device=device)
+        tried.append(memory.copy_(numbers))
+    one, other = tried
+    turned = torch.bmm(other.transpose(1, 2), one.transpose(1, 2))
+    return torch.equal(torch.bmm(one, other).transpose(1, 2), turned)
