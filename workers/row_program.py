@@ -28,9 +28,9 @@ class RowProgram:
 
     def __init__(self, graph: RowGraph, inputs: Sequence[Tensor]) -> None:
         """Of ``graph`` at the width of ``inputs``, of which only the geometry counts."""
-        self._graph = simplified(graph, [copied(one) for one in inputs])
-        self._watched = watch(self._graph, [copied(one) for one in inputs])
-        memory = RowMemory(self._graph, self._watched, inputs[0].device.type)
+        self.graph = simplified(graph, [copied(one) for one in inputs])
+        self.watched = watch(self.graph, [copied(one) for one in inputs])
+        memory = RowMemory(self.graph, self.watched, inputs[0].device.type)
         self._places: Mapping[int, Place] = memory.places
         self.bytes = memory.bytes
         """Of the memory that :meth:`bind` wants."""
@@ -41,11 +41,11 @@ class RowProgram:
         ``inputs``, of the geometry that was given, are read, and perhaps written into, each time the steps
         are called. ``memory``: at least :attr:`bytes` of uint8 on their device; nothing lasts in it.
         """
-        return _Binding(self._graph, self._watched, self._places, inputs, destinations, memory).steps
+        return _Binding(self.graph, self.watched, self._places, inputs, destinations, memory).steps
 
     def empty_results(self, device: torch.device) -> list[Tensor]:
         """Destinations for the outputs, of their own geometry."""
-        geometries = [self._watched.geometries[ref.index] for ref in self._graph.outputs]
+        geometries = [self.watched.geometries[ref.index] for ref in self.graph.outputs]
         return [
             torch.empty(geometry.sizes, dtype=geometry.dtype, device=device)
             for geometry in geometries
