@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Connection, Double, Row, func, select, update
+from sqlalchemy import Connection, Double, Row, bindparam, func, select, update
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
@@ -40,6 +40,19 @@ FREE: dict[str, Any] = {
     "owner_pid": None,
     "owner_started": None,
 }
+
+
+# Built once: building a statement takes longer than executing it, and every write executes this one.
+_seconds = func.coalesce(bindparam("seconds", type_=Double), sweeps.c.lease_seconds)
+_HOLD = (
+    update(sweeps)
+    .where(
+        sweeps.c.id == bindparam("of_sweep"),
+        sweeps.c.lease_epoch == bindparam("of_epoch"),
+        sweeps.c.lease_until > DatabaseNow(),
+    )
+    .values(lease_until=DatabaseNow() + _seconds, lease_seconds=_seconds)
+)
 
 
 def owner_of(row: Row[Any]) -> Owner | None:
@@ -121,15 +134,6 @@ def hold(connection: Connection, lease: Lease, *, lease_seconds: float | None = 
     Raises:
         LeaseLost: the lease has ended or is another's.
     """
-    seconds = sweeps.c.lease_seconds if lease_seconds is None else lease_seconds
-    held = connection.execute(
-        update(sweeps)
-        .where(
-            sweeps.c.id == lease.sweep_id,
-            sweeps.c.lease_epoch == lease.epoch,
-            sweeps.c.lease_until > DatabaseNow(),
-        )
-        .values(lease_until=DatabaseNow() + seconds, lease_seconds=seconds)
-    )
-    if held.rowcount != 1:
+    given = {"of_sweep": lease.sweep_id, "of_epoch": lease.epoch, "seconds": lease_seconds}
+    if connection.execute(_HOLD, given).rowcount != 1:
         raise LeaseLost(lease.sweep_id, lease.epoch)

@@ -27,6 +27,14 @@ _PROPOSALS = BulkInsert(proposals, [column.name for column in proposals.c])
 _TRIALS = BulkInsert(trials, store_columns.NEW_TRIAL)
 _MEASUREMENTS = BulkInsert(measurements, [column.name for column in measurements.c], unless_stored=True)
 
+# Built once: building a statement takes longer than executing it.
+_COUNT = (
+    update(sweeps)
+    .where(sweeps.c.id == bindparam("of_sweep"), sweeps.c.rounds_done <= bindparam("rounds"))
+    .values(rounds_done=bindparam("rounds"))
+)
+_COUNT_WITH_USAGE = _COUNT.values(usage=bindparam("used"))
+
 
 def write_round(connection: Connection, sweep_id: int, record: RoundRecord) -> None:
     """Write the record; the caller holds the sweep's lease in this transaction.
@@ -51,17 +59,15 @@ def write_round(connection: Connection, sweep_id: int, record: RoundRecord) -> N
 
 
 def _count_rounds(connection: Connection, sweep_id: int, record: RoundRecord) -> None:
-    rounds_done = record.rounds_done
-    changed: dict[str, Any] = {"rounds_done": rounds_done}
-    if record.usage is not None:
-        changed["usage"] = dict(record.usage)
-    counted = connection.execute(
-        update(sweeps).where(sweeps.c.id == sweep_id, sweeps.c.rounds_done <= rounds_done).values(changed)
-    )
+    given: dict[str, Any] = {"of_sweep": sweep_id, "rounds": record.rounds_done}
+    if record.usage is None:
+        counted = connection.execute(_COUNT, given)
+    else:
+        counted = connection.execute(_COUNT_WITH_USAGE, given | {"used": dict(record.usage)})
     if counted.rowcount != 1:
         stored = connection.execute(select(sweeps.c.rounds_done).where(sweeps.c.id == sweep_id)).scalar()
         raise StoreConflict(
-            f"Sweep {sweep_id} has {stored} rounds stored and cannot go back to {rounds_done}."
+            f"Sweep {sweep_id} has {stored} rounds stored and cannot go back to {record.rounds_done}."
         )
 
 
