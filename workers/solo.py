@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
+from workers.compiler_import import step, zero_grad
 from workers.keyed_randomness import SoloRandomness, update_keys
 from workers.messages import Admission, Diverged, Measured
 from workers.one_by_one import OneByOne
@@ -94,7 +95,7 @@ class SoloTrial:
         inputs, targets = self._batch(epoch, update)
         made = self.epochs_done * self._updates + update
         optimizer = self._optimization.optimizer
-        optimizer.zero_grad()
+        zero_grad(optimizer)
         with self._keyed(made) as key:
             inputs = self._recipe.augmented(inputs, key)
             with self._recipe.autocast():
@@ -104,7 +105,7 @@ class SoloTrial:
         norm = math.sqrt(math.fsum(float(gradient.norm()) ** 2 for gradient in gradients))
         if self._setting.clip_grad_norm is not None:
             clip_grad_norm_(self.model.parameters(), self._setting.clip_grad_norm)
-        optimizer.step()
+        step(optimizer)
         return loss.item(), norm
 
     def _batch(self, epoch: int, update: int) -> tuple[Tensor, Tensor]:

@@ -54,6 +54,43 @@ for optimizer, numbers in (("SGD", {"lr": 0.1, "momentum": 0.9}), ("AdamW", {"lr
     assert loaded_by(code) == {"torch"}
 
 
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "NAdam"])
+def test_a_trial_is_trained_alone_without_the_compiler(optimizer: str) -> None:
+    code = f"""
+from search_spaces.settings import Schedule, Setting
+from workers.messages import Admission
+from workers.recipe import Recipe
+from workers.solo import SoloTrial
+from workers.tasks.registry import make_task
+schedule = Schedule(name="constant", arguments={{}}, every="epoch")
+setting = Setting(optimizer="{optimizer}", arguments={{"lr": 0.01}}, schedule=schedule, batch_size=512)
+task = make_task("digits-mlp", ())
+recipe = Recipe(task=task, data=task.data(), epochs=3, metric="val_loss")
+SoloTrial(recipe, Admission(number=0, seed=0, setting=setting)).advance()
+import torch
+assert "_dynamo" not in vars(torch)
+"""
+    assert loaded_by(code) == {"torch"}
+
+
+def test_an_optimizer_of_a_users_own_finds_the_real_compiler() -> None:
+    code = """
+import torch
+from workers.compiler_import import step, zero_grad
+class Own(torch.optim.SGD):
+    def step(self, closure=None):
+        assert torch._dynamo.is_compiling is not None
+        return super().step(closure)
+parameter = torch.nn.Parameter(torch.ones(2))
+optimizer = Own([parameter], lr=0.5)
+zero_grad(optimizer)
+parameter.sum().backward()
+step(optimizer)
+assert parameter.tolist() == [0.5, 0.5]
+"""
+    assert "torch._dynamo" in loaded_by(code)
+
+
 def test_the_help_of_every_command_needs_nothing_heavy() -> None:
     code = """
 import sys
