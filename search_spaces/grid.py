@@ -9,8 +9,14 @@ from search_spaces.ranges import Choice, Numeric, Value
 from search_spaces.settings import Setting
 from search_spaces.space import SearchSpace, schedule_dimensions
 
-GridPoint = tuple[dict[str, Value], Setting]
-"""The chosen values by name, and the setting."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GridPoint:
+    """A point of the grid."""
+
+    family: int  # the same for points that differ in their schedule, and in what it sets itself, only
+    values: Mapping[str, Value]  # chosen, by name
+    setting: Setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,7 @@ def grid_settings(space: SearchSpace) -> Iterator[GridPoint]:
     """
     of_schedule = frozenset(schedule_dimensions(space)) | {"schedule"}
     indices: Mapping[str, int] | None = {}
+    family = 0
     while indices is not None:
         longest: list[_Axis] = []
         schedule_indices: Mapping[str, int] | None = {}
@@ -58,10 +65,11 @@ def grid_settings(space: SearchSpace) -> Iterator[GridPoint]:
             setting = space.draw(walk.choose)
             # Where the schedule sets a number itself, the point is the same for all of that number's values.
             if all(name in walk.values for name, index in indices.items() if index):
-                yield walk.values, setting
+                yield GridPoint(family=family, values=walk.values, setting=setting)
             longest = max(longest, walk.axes, key=len)
             schedule_indices = _next(walk.schedule_axes)
         indices = _next(longest)
+        family += 1
 
 
 def _next(axes: list[_Axis]) -> dict[str, int] | None:

@@ -1,37 +1,32 @@
-"""Proposals: which setting to try next. Optuna is met only here and in :mod:`sweeps.pruning`.
+"""Proposals: which setting to try next. Optuna is met in :mod:`sweeps.study` and beside it.
 
 Optuna keeps its study in memory and is never trusted to remember: the study is rebuilt from the store,
 and every ask gets a fresh sampler whose seed is a function of the sweep's seed and the setting's index.
-So a rebuilt study proposes what the lost one would have proposed.
+So a rebuilt study proposes what the lost one would have proposed. Points at random, of a Sobol sequence or
+of a grid depend on no study; they are put into it for the pruner's sake.
 """
 
 from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 
-import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
-from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
-from optuna.trial import TrialState as OptunaState
-from optuna.trial import create_trial
-
-from search_spaces.grid import grid_settings
-from search_spaces.ranges import Choice, Integer, Log, LogOneMinus, Numeric, Value
+from search_spaces.branches import asking_order
+from search_spaces.grid import GridPoint, grid_settings
+from search_spaces.ranges import Choice, Numeric, Value
 from search_spaces.settings import Setting
 from search_spaces.space import SearchSpace, dimensions
-from sweeps.pruning import make_pruner
+from sweeps.bounded_history import BoundedHistory
+from sweeps.parameters import distribution_of, parameter_of, suggest, value_of
+from sweeps.study import Study
 
-optuna.logging.set_verbosity(optuna.logging.ERROR)
-_TOLD = {"finished": OptunaState.COMPLETE, "pruned": OptunaState.PRUNED, "failed": OptunaState.FAIL}
+_LEARNING = ("tpe", "gp")  # samplers that ask the study
+Pick = Callable[[str, Numeric | Choice], Any]
+"""Optuna's parameter for a named range."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,141 +53,164 @@ class Told:
 class Proposals:
     """The study of one sweep: ask, report, prune, end. Settings are named by their index."""
 
-    def __init__(self, space: SearchSpace) -> None:
-        """An empty study for ``space``. Raises ValueError where the pruner refuses its arguments."""
+    def __init__(self, space: SearchSpace, history: BoundedHistory | None = None) -> None:
+        """Nothing proposed yet; ``history`` bounds what samplers see of a long sweep.
+
+        Raises ValueError where the pruner refuses its arguments.
+        """
         self._space = space
-        self._storage = optuna.storages.InMemoryStorage()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._study = optuna.create_study(
-                storage=self._storage,
-                study_name=f"ravine-{space.seed}",  # Hyperband hashes the name into its brackets
-                direction=optuna.study.StudyDirection[space.metric.goal.upper()],
-                pruner=make_pruner(space.pruner, space.epochs),
-            )
-        self._study_id = self._storage.get_study_id_from_name(self._study.study_name)
+        self._study = Study(space, history)
+        self._ranges = dimensions(space)
+        self._axes = [name for name in self._ranges if name != "schedule" or not space.branches]
+        self._distributions = {name: distribution_of(range_) for name, range_ in self._ranges.items()}
         self._asked = 0
+        self._order = asking_order(space.schedules) if space.branches else ()
+        self._first: Mapping[str, Any] = {}  # parameters of the first branch of the proposal asked for last
+        self._sobol: Any = None
         self._grid = grid_settings(space)  # taken from as points are asked for
-        self._next_point: tuple[dict[str, Value], Setting] | None = None  # taken from it already
+        self._next_point: GridPoint | None = None  # taken from it already
         self._proposed: frozenset[str] = frozenset()  # points of the grid that were stored before
-        self._ids: list[int] = []
 
     def rebuild(self, history: list[Told]) -> None:
         """Put the study back to where it was, from stored proposals in their order."""
-        distributions = {name: _distribution(range_) for name, range_ in dimensions(self._space).items()}
         if self._space.sampler == "grid":
             self._proposed = frozenset(_identity(told.parameters) for told in history)
         for told in history:
-            self._add(told, {name: distributions[name] for name in told.parameters})
-            self._asked += 1
+            self._add(told)
             if told.end is not None:
                 self.end(told.index, told.end)
+        if self._order and self._asked % len(self._order):
+            self._first = history[self._asked - self._asked % len(self._order)].parameters
 
     def ask(self, most: int) -> tuple[Asked, ...]:
         """The next family, at most ``most`` settings of it: they agree in everything but their schedule.
 
+        And what a schedule sets itself. The next ask goes on with the rest of a family that ``most`` cuts.
         Empty when a grid has no more points.
         """
+        if most < 1:
+            return ()
         if self._space.sampler == "grid":
             return self._grid_points(most)
-        if self._space.sampler == "qmc":
-            return (self._enumerated(*self._sobol_point(self._asked)),) if most else ()
-        return (self._sampled(),) if most else ()
+        if not self._order:
+            return (self._new(self._asked),)
+        count = len(self._order)
+        place = self._asked % count
+        found = []
+        if place == 0:
+            found.append(self._new(self._asked // count, schedule=self._order[0]))
+            self._first = found[0].parameters
+        for branch in self._order[max(place, 1) : place + most]:
+            found.append(self._branch(branch))
+        return tuple(found)
 
     def report(self, index: int, epoch: int, value: float) -> None:
         """The setting's metric at the end of ``epoch``."""
-        self._storage.set_trial_intermediate_value(self._ids[index], epoch, value)
+        self._study.report(index, epoch, value)
 
     def should_prune(self, index: int) -> bool:
         """Whether the pruner gives the setting up, after its last report."""
-        return bool(self._study.pruner.prune(self._study, self._storage.get_trial(self._ids[index])))
+        return self._study.should_prune(index)
 
     def end(self, index: int, how: str) -> None:
         """The setting ended: ``finished`` (with its last report as value), ``pruned`` or ``failed``."""
-        state = _TOLD[how]
-        reports = self._storage.get_trial(self._ids[index]).intermediate_values
-        values = [reports[max(reports)]] if state is OptunaState.COMPLETE else None
-        self._study.tell(index, values, state=state)
+        self._study.end(index, how)
 
     def attributes(self, index: int) -> dict[str, Any]:
         """Optuna's system attributes of the setting, as stored with it."""
-        return dict(self._storage.get_trial(self._ids[index]).system_attrs)
+        return self._study.attributes(index)
 
-    def _sampled(self) -> Asked:
+    def _new(self, point: int, schedule: int | None = None) -> Asked:
+        """The sampler's next setting, or ``point`` of its sequence; with ``schedule`` where one is given."""
+        fixed = {} if schedule is None else {"schedule": schedule}
+        if self._space.sampler in _LEARNING:
+            return self._sampled(fixed)
+        fraction = self._sobol_point(point) if self._space.sampler == "qmc" else self._at_random()
+
+        def pick(name: str, range_: Numeric | Choice) -> Any:
+            return fixed[name] if name in fixed else parameter_of(range_, range_.at(fraction(name)))
+
+        return self._put_in(*self._drawn(pick))
+
+    def _sampled(self, fixed: Mapping[str, Any]) -> Asked:
         index = self._asked
-        parameters: dict[str, Any] = {}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the options of TPE that this project relies on are experimental
-            self._study.sampler = _sampler(self._space.sampler, seed_of(self._space.seed, index))
-            trial = self._study.ask()
-
-            def choose(name: str, range_: Numeric | Choice) -> Value:
-                parameters[name] = _suggest(trial, name, range_)
-                return _value(range_, parameters[name])
-
-            setting = self._space.draw(choose)
-        self._ids.append(self._storage.get_trial_id_from_study_id_trial_number(self._study_id, trial.number))
+        parameters, setting = self._study.ask(
+            self._space.sampler,
+            seed_of(self._space.seed, index),
+            fixed,
+            lambda trial: self._drawn(lambda name, _: suggest(trial, name, self._distributions[name])),
+        )
         self._asked += 1
         return Asked(index=index, parameters=parameters, attributes=self.attributes(index), setting=setting)
 
-    def _enumerated(self, parameters: dict[str, Any], setting: Setting) -> Asked:
-        index = self._asked
-        ranges = dimensions(self._space)
-        told = Told(index=index, parameters=parameters, attributes={})
-        self._add(told, {name: _distribution(ranges[name]) for name in parameters})
-        self._asked += 1
-        return Asked(index=index, parameters=parameters, attributes={}, setting=setting)
+    def _branch(self, schedule: int) -> Asked:
+        """The proposal that was asked for last, with another of its schedules."""
+        parameters = {**self._first, "schedule": schedule}
+        return self._put_in(*self._drawn(lambda name, _: parameters[name]))
 
-    def _sobol_point(self, index: int) -> tuple[dict[str, Any], Setting]:
-        """Point ``index`` of one scrambled Sobol sequence over every axis of the space."""
-        from scipy.stats.qmc import Sobol  # most of a second, and only for this sampler
+    def _put_in(self, parameters: dict[str, Any], setting: Setting) -> Asked:
+        """A setting that was chosen here, told to the study."""
+        told = Told(index=self._asked, parameters=parameters, attributes={})
+        self._add(told)
+        return Asked(index=told.index, parameters=parameters, attributes={}, setting=setting)
 
-        axes = dimensions(self._space)
-        sequence = Sobol(max(1, len(axes)), scramble=True, rng=seed_of(self._space.seed, 0))
-        if index:
-            sequence.fast_forward(index)
+    def _at_random(self) -> Callable[[str], float]:
+        """Where in each range the next setting is, from 0 to 1: a new number at each call."""
+        numbers = Random(seed_of(self._space.seed, self._asked))  # noqa: S311 - nothing secret
+        return lambda _: numbers.random()
+
+    def _sobol_point(self, number: int) -> Callable[[str], float]:
+        """Where in each range point ``number`` of one scrambled Sobol sequence over the whole space is."""
+        if self._sobol is None:
+            from scipy.stats.qmc import Sobol  # most of a second, and only for this sampler
+
+            self._sobol = Sobol(max(1, len(self._axes)), scramble=True, rng=seed_of(self._space.seed, 0))
+        if number > self._sobol.num_generated:
+            self._sobol.fast_forward(number - self._sobol.num_generated)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about balance, which a sequence taken one by one has
-            point = dict(zip(axes, sequence.random(1)[0].tolist(), strict=False))
-        return self._at(lambda name, range_: range_.at(point[name]))
+            point = dict(zip(self._axes, self._sobol.random(1)[0].tolist(), strict=False))
+        return point.__getitem__
 
     def _grid_points(self, most: int) -> tuple[Asked, ...]:
         """Points that have not been proposed yet, as long as they differ in their schedule only."""
         found: list[Asked] = []
+        family: int | None = None
         while len(found) < most:
             point = self._next_point or next(self._grid, None)
             self._next_point = None
             if point is None:
                 break
-            values, setting = point
-            if found and setting.beginning != found[0].setting.beginning:
+            if found and point.family != family:
                 self._next_point = point
                 break
-            parameters, setting = self._at(lambda name, _, values=values: values[name])
+            parameters = {
+                name: parameter_of(self._ranges[name], value) for name, value in point.values.items()
+            }
             if _identity(parameters) not in self._proposed:
-                found.append(self._enumerated(parameters, setting))
+                found.append(self._put_in(parameters, point.setting))
+                family = point.family
         return tuple(found)
 
-    def _at(self, pick: Any) -> tuple[dict[str, Any], Setting]:
+    def _drawn(self, pick: Pick) -> tuple[dict[str, Any], Setting]:
+        """The setting whose parameters are picked, and these."""
         parameters: dict[str, Any] = {}
 
         def choose(name: str, range_: Numeric | Choice) -> Value:
-            value: Value = pick(name, range_)
-            parameters[name] = _parameter(range_, value)
-            return value
+            parameters[name] = pick(name, range_)
+            return value_of(range_, parameters[name])
 
         setting = self._space.draw(choose)
         return parameters, setting
 
-    def _add(self, told: Told, distributions: dict[str, BaseDistribution]) -> None:
-        trial = create_trial(
-            state=OptunaState.RUNNING,
-            params=dict(told.parameters),
-            distributions=distributions,
-            intermediate_values=dict(told.reports),
-            system_attrs=dict(told.attributes),
+    def _add(self, told: Told) -> None:
+        self._study.add(
+            told.parameters,
+            {name: self._distributions[name] for name in told.parameters},
+            reports=told.reports,
+            attributes=told.attributes,
         )
-        self._ids.append(self._storage.create_new_trial(self._study_id, template_trial=trial))
+        self._asked += 1
 
 
 def seed_of(sweep_seed: int, index: int) -> int:
@@ -201,49 +219,6 @@ def seed_of(sweep_seed: int, index: int) -> int:
     return int.from_bytes(digest[:4], "big")
 
 
-def _sampler(name: str, seed: int) -> BaseSampler:
-    if name == "random":
-        return RandomSampler(seed=seed)
-    if name == "gp":
-        return GPSampler(seed=seed)
-    return TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
-
-
-def _distribution(range_: Numeric | Choice) -> BaseDistribution:
-    if isinstance(range_, Choice):
-        return CategoricalDistribution(tuple(range(len(range_.options))))
-    if isinstance(range_, Integer):
-        return IntDistribution(range_.low, range_.high, log=range_.log)
-    if isinstance(range_, LogOneMinus):
-        return FloatDistribution(1.0 - range_.high, 1.0 - range_.low, log=True)
-    return FloatDistribution(range_.low, range_.high, log=isinstance(range_, Log))
-
-
-def _suggest(trial: optuna.Trial, name: str, range_: Numeric | Choice) -> Any:
-    distribution = _distribution(range_)
-    if isinstance(distribution, CategoricalDistribution):
-        return trial.suggest_categorical(name, distribution.choices)
-    if isinstance(distribution, IntDistribution):
-        return trial.suggest_int(name, distribution.low, distribution.high, log=distribution.log)
-    assert isinstance(distribution, FloatDistribution)  # noqa: S101 - the three kinds that _distribution makes
-    return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
-
-
-def _value(range_: Numeric | Choice, parameter: Any) -> Value:
-    """Our value of Optuna's parameter."""
-    if isinstance(range_, LogOneMinus):
-        return range_.from_distance(float(parameter))
-    value: Value = parameter
-    return value
-
-
 def _identity(parameters: Mapping[str, Any]) -> str:
     """Equal for equal parameters, whatever their order."""
     return repr(sorted(parameters.items()))
-
-
-def _parameter(range_: Numeric | Choice, value: Any) -> Any:
-    """Optuna's parameter of our value; the inverse of :func:`_value` up to rounding."""
-    if isinstance(range_, LogOneMinus):
-        return min(max(1.0 - float(value), 1.0 - range_.high), 1.0 - range_.low)
-    return value

@@ -30,6 +30,10 @@ def space(text: str) -> SearchSpace:
     return load_space(HEAD + text, source="s.yaml", stem="s", catalogue=CATALOGUE).space
 
 
+def settings_of(grid: SearchSpace) -> list[Setting]:
+    return [point.setting for point in grid_settings(grid)]
+
+
 class Asked:
     """Answers with prepared values, else the middle of a range, and remembers what it was asked."""
 
@@ -173,13 +177,13 @@ def test_an_optimizer_with_momentum_by_default_keeps_nesterov() -> None:
 def test_a_grid_has_every_point_once(text: str, count: int) -> None:
     points = list(grid_settings(space(text + "\nsampler: grid")))
     assert len(points) == count
-    assert len({json.dumps(values) for values, _ in points}) == count
-    assert len({json.dumps(setting.to_json(), sort_keys=True) for _, setting in points}) == count
+    assert len({json.dumps(point.values) for point in points}) == count
+    assert len({json.dumps(point.setting.to_json(), sort_keys=True) for point in points}) == count
 
 
 def test_in_a_grid_later_names_vary_fastest() -> None:
     found = space("optimizer: {SGD: {lr: [0.1, 0.2], momentum: [0.5, 0.9]}}\nsampler: grid")
-    settings = [setting.arguments for _, setting in grid_settings(found)]
+    settings = [setting.arguments for setting in settings_of(found)]
     assert [(each["lr"], each["momentum"]) for each in settings] == [
         (0.1, 0.5),
         (0.1, 0.9),
@@ -315,9 +319,10 @@ def test_grid_points_that_differ_in_their_schedule_only_come_side_by_side() -> N
         "optimizer: {SGD: {lr: [0.1, 0.2], momentum: [0.5, 0.9]}}\nsampler: grid\n"
         "schedule: [constant, {StepLR: {step_size: [3, 5]}}, {OneCycleLR: {max_lr: [1, 2]}}]"
     )
-    settings = [setting for _, setting in grid_settings(space(text))]
-    runs = [len(list(group)) for _, group in groupby(settings, key=lambda setting: setting.beginning)]
+    points = list(grid_settings(space(text)))
+    runs = [len(list(group)) for _, group in groupby(points, key=lambda point: point.setting.beginning)]
     assert runs == [3, 2, 3, 3, 3]  # OneCycleLR sets lr and momentum itself, and so is there once
+    assert [point.family for point in points] == [0] * 5 + [1] * 3 + [2] * 3 + [3] * 3
 
 
 def test_a_grid_of_nested_choices_has_every_point_once() -> None:
@@ -325,5 +330,5 @@ def test_a_grid_of_nested_choices_has_every_point_once() -> None:
         "optimizer: {SGD: {lr: [0.1, {log: [0.2, 1], points: 3}], momentum: [0, 0.9]}}\nsampler: grid\n"
         "schedule: [constant, {CyclicLR: {base_lr: 0.1, max_lr: 1, cycle_momentum: [true, false]}}]"
     )
-    settings = [json.dumps(setting.to_json()) for _, setting in grid_settings(space(text))]
+    settings = [json.dumps(setting.to_json()) for setting in settings_of(space(text))]
     assert len(settings) == len(set(settings)) == 4 * 2 + 2 + 1

@@ -1,0 +1,177 @@
+"""The study: Optuna's, of one sweep, in memory. A setting's index is the number of its trial there."""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import warnings
+from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, GPSampler, PartialFixedSampler, TPESampler
+from optuna.storages import InMemoryStorage
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
+
+from search_spaces.space import SearchSpace
+from sweeps.bounded_history import BoundedHistory, rank_of
+from sweeps.pruning import make_pruner
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+STARTUP_PROPOSALS = 10  # at random, before a sampler learns: Optuna's own default
+Drawn = TypeVar("Drawn")
+_TOLD = {"finished": OptunaState.COMPLETE, "pruned": OptunaState.PRUNED, "failed": OptunaState.FAIL}
+
+
+class Study:
+    """Optuna's study, which learns of settings in the order of their index."""
+
+    def __init__(self, space: SearchSpace, history: BoundedHistory | None = None) -> None:
+        """An empty study for ``space``. Raises ValueError where the pruner refuses its arguments."""
+        self._storage = _Storage()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self._study = optuna.create_study(
+                storage=self._storage,
+                study_name=f"ravine-{space.seed}",  # Hyperband hashes the name into its brackets
+                direction=optuna.study.StudyDirection[space.metric.goal.upper()],
+                pruner=make_pruner(space.pruner, space.epochs),
+            )
+        self._study_id = self._storage.get_study_id_from_name(self._study.study_name)
+        self._prunes = space.pruner.name != "none"
+        self._sign = 1.0 if space.metric.goal == "minimize" else -1.0
+        self._startup = STARTUP_PROPOSALS * (len(space.schedules) if space.branches else 1)
+        self._ids: list[int] = []
+        self._last: dict[int, tuple[int, float]] = {}  # last report of open settings: epoch and value
+        self._open: dict[int, None] = {}
+        self._history = BoundedHistory() if history is None else history
+
+    def ask(
+        self, sampler: str, seed: int, fixed: Mapping[str, Any], draw: Callable[[optuna.Trial], Drawn]
+    ) -> Drawn:
+        """Let a fresh sampler choose the next setting as ``draw`` asks for it; the ``fixed`` are given."""
+        with warnings.catch_warnings(), self._storage.showing(self._shown()):
+            warnings.simplefilter("ignore")  # what this project relies on of TPE is experimental
+            fresh = _sampler(sampler, seed, self._startup)
+            self._study.sampler = PartialFixedSampler(dict(fixed), fresh) if fixed else fresh
+            trial = self._study.ask()
+            drawn = draw(trial)
+        self._admit(self._storage.get_trial_id_from_study_id_trial_number(self._study_id, trial.number))
+        return drawn
+
+    def add(
+        self,
+        parameters: Mapping[str, Any],
+        distributions: Mapping[str, BaseDistribution],
+        *,
+        reports: Mapping[int, float] | None = None,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Put in a setting that was not asked for here, as it stands."""
+        reports = {} if reports is None else reports
+        index = self._admit(
+            self._storage.create_new_trial(
+                self._study_id,
+                _OwnTrial(
+                    number=-1,  # the storage gives both numbers
+                    trial_id=-1,
+                    state=OptunaState.RUNNING,
+                    value=None,
+                    datetime_start=datetime.datetime.now(),
+                    datetime_complete=None,
+                    params=dict(parameters),
+                    distributions=dict(distributions),
+                    user_attrs={},
+                    system_attrs={} if attributes is None else dict(attributes),
+                    intermediate_values=dict(reports) if self._prunes else {},
+                ),
+            )
+        )
+        if reports:
+            last = max(reports)
+            self._last[index] = last, reports[last]
+
+    def report(self, index: int, epoch: int, value: float) -> None:
+        """The setting's metric at the end of ``epoch``; epochs ascend."""
+        if self._prunes:
+            self._storage.set_trial_intermediate_value(self._ids[index], epoch, value)
+        self._last[index] = epoch, value
+
+    def should_prune(self, index: int) -> bool:
+        """Whether the pruner gives the setting up, after its last report."""
+        if not self._prunes:
+            return False
+        return bool(self._study.pruner.prune(self._study, self._storage.get_trial(self._ids[index])))
+
+    def end(self, index: int, how: str) -> None:
+        """The setting ended: ``finished`` (with its last report as value), ``pruned`` or ``failed``."""
+        state, last = _TOLD[how], self._last.pop(index, None)
+        if last is not None and not self._prunes:
+            # Nobody asks for the earlier ones, and one by one they cost more than all the rest.
+            self._storage.set_trial_intermediate_value(self._ids[index], *last)
+        values = None
+        if how == "finished":
+            if last is None:
+                raise ValueError(f"setting {index} cannot have finished: it has reported nothing")
+            values = [last[1]]
+        self._storage.set_trial_state_values(self._ids[index], state, values)
+        del self._open[index]
+        if how != "failed":
+            self._history.end(index, rank_of(last, finished=how == "finished", sign=self._sign))
+
+    def attributes(self, index: int) -> dict[str, Any]:
+        """Optuna's system attributes of the setting."""
+        return dict(self._storage.get_trial(self._ids[index]).system_attrs)
+
+    def _admit(self, trial_id: int) -> int:
+        index = len(self._ids)
+        self._ids.append(trial_id)
+        self._open[index] = None
+        return index
+
+    def _shown(self) -> list[FrozenTrial]:
+        indices = sorted([*self._history.shown(), *self._open])
+        return [self._storage.get_trial(self._ids[index]) for index in indices]
+
+
+class _OwnTrial(FrozenTrial):
+    """A trial that nobody else holds, so that the storage keeps it without a copy."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _OwnTrial:
+        return self
+
+
+class _Storage(InMemoryStorage):
+    """Optuna's storage in memory, which can show only some of its trials for a while."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shown: list[FrozenTrial] | None = None
+
+    @contextmanager
+    def showing(self, trials: list[FrozenTrial]) -> Iterator[None]:
+        """Of the trials so far only these are there, inside the ``with``."""
+        self._shown = trials
+        try:
+            yield
+        finally:
+            self._shown = None
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[OptunaState] | None = None
+    ) -> list[FrozenTrial]:
+        """As Optuna's own, of the trials that are shown."""
+        if self._shown is None:
+            return list(super().get_all_trials(study_id, deepcopy, states))
+        found = [trial for trial in self._shown if states is None or trial.state in states]
+        return copy.deepcopy(found) if deepcopy else found
+
+
+def _sampler(name: str, seed: int, startup: int) -> BaseSampler:
+    if name == "gp":
+        return GPSampler(seed=seed, n_startup_trials=startup)
+    return TPESampler(seed=seed, n_startup_trials=startup, multivariate=True, group=True, constant_liar=True)
