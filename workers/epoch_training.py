@@ -20,6 +20,7 @@ from workers.recipe import Recipe
 from workers.row_layout import plain_formulas
 from workers.row_program import Step
 from workers.row_programs import RowPrograms
+from workers.row_updates import RowUpdates
 from workers.schedule_table import GroupRates
 from workers.stacked_model import Rows, StackedModel
 from workers.update_terms import Coefficients, RowNumbers, UpdateRule
@@ -112,14 +113,7 @@ class EpochTraining:
         most = _most_norms(rows, weights)
         losses = torch.empty(self._updates, len(rows), dtype=weights.dtype, device=weights.device)
         norms = torch.empty_like(losses)
-        slices = [
-            (
-                weights[:, group],
-                gradients[:, group],
-                {name: tensor[:, group] for name, tensor in state.items()},
-            )
-            for group in self._groups
-        ]
+        updates = RowUpdates(self._rule, coefficients, self._groups, weights, gradients, state)
         row_losses = torch.empty_like(losses[0])
         self._model.begin_training()
         batches.load(0)
@@ -129,7 +123,6 @@ class EpochTraining:
             self._model.views(weights), live.buffers, batches.inputs, batches.targets, key
         )
         steps = self._steps(inputs, [row_losses, *self._model.views(gradients).values()])
-        columns = [found.by_update() for found in coefficients]
         for update in range(self._updates):
             batches.load(update)
             if key is not None and keys is not None:
@@ -140,8 +133,7 @@ class EpochTraining:
             torch.linalg.vector_norm(gradients, dim=1, out=norms[update])
             if most is not None:
                 gradients.mul_(_clipping(norms[update], most))
-            for (part, gradient, buffers), found, column in zip(slices, coefficients, columns, strict=True):
-                self._rule.apply(part, gradient, buffers, next(column), found.parts)
+            updates.step()
         memories = list(zip(*(found.memories for found in coefficients), strict=True))
         return losses, norms, memories
 

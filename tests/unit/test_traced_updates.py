@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from tests.unit.modules_for_tests import VECTORS, Task, stacked
 from tests.unit.test_stacked_modules import TASKS
 from tests.unit.trials_for_tests import admission, population
-from workers import epoch_training
+from workers import epoch_training, row_updates
 from workers.epoch_training import EpochTraining
 from workers.row_graph import CannotTrace, copied, graph_of, same_at_every_width, traced
 from workers.row_outputs import writes_into
 from workers.row_program import RowProgram
 from workers.row_programs import RowPrograms
+from workers.row_updates import row_blocks
 
 NEVER = 10**9
 
@@ -99,6 +100,29 @@ def test_so_it_is_with_every_rule(optimizer: str, monkeypatch: pytest.MonkeyPatc
     quick = trained(0)
     assert_same_bits(quick, trained(NEVER))
     assert set(paths) == {"traced", "vmap"}
+
+
+def test_rows_that_caches_do_not_hold_are_updated_some_after_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert row_blocks(torch.empty(16, 8970)) == [slice(None)]
+    assert row_blocks(torch.empty(16, 203_530)) == [slice(row, row + 1) for row in range(16)]
+    together = stacked(TASKS["odd sizes"](), width=7, two_groups=True)
+    monkeypatch.setattr(row_updates, "_CACHED", 0)
+    monkeypatch.setattr(row_updates, "_BLOCK", 1500)  # of 500 parameters
+    monkeypatch.setattr(row_updates, "row_blocks", noted := Noted(row_blocks))
+    assert_same_bits(stacked(TASKS["odd sizes"](), width=7, two_groups=True), together)
+    assert {len(blocks) for blocks in noted.results} == {3}
+
+
+class Noted:
+    """A function and what it has returned."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+        self.results: list[Any] = []
+
+    def __call__(self, *given: Any) -> Any:
+        self.results.append(self.function(*given))
+        return self.results[-1]
 
 
 def test_updates_are_traced_when_enough_have_been_made(
