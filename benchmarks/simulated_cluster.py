@@ -19,22 +19,25 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from statistics import median, quantiles
+from tempfile import TemporaryDirectory
 from time import perf_counter, process_time, time
 from typing import cast
 
 import psutil
 
 from benchmarks.clocks import timed_methods
-from benchmarks.control_plane import PARTS, TEXT, _profile_text, database_url
+from benchmarks.control_plane import PARTS, TEXT, _profile_text
 from benchmarks.null_store import NullStore
 from benchmarks.simulated_pool import Cluster, Conditions, SimulatedPool
 from search_spaces.space import SearchSpace
 from sweeps.processes import current_owner
 from sweeps.records import NewSweep, SweepState
 from sweeps.runner import run_sweep
-from sweeps.session import Snapshot, SweepRun
-from sweeps.store import Store, open_store
+from sweeps.session import SweepRun
+from sweeps.store import Store, file_url, open_store
+from sweeps.watching import Snapshot
 from workers.messages import Orders, Report
 
 COLUMNS = (
@@ -185,8 +188,8 @@ def answer(question: Question) -> Answer:
     )
     if question.store == "none":
         return _run(question, space, cast(Store, NullStore(new)), 1)
-    with database_url("sqlite") as url:
-        store = open_store(url)
+    with TemporaryDirectory(prefix="ravine-") as folder:
+        store = open_store(file_url(Path(folder) / "ravine.db"))
         try:
             found = _run(question, space, store, store.create_sweep(new))
             assert sum(store.trial_counts(1).values()) == question.trials

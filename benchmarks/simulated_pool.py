@@ -121,11 +121,13 @@ class SimulatedPool:
     def receive(self, timeout_seconds: float) -> tuple[int, Report] | None:
         """The next report, at the virtual time at which it arrives. Raises WorkerLost.
 
-        Raises RuntimeError where no orders are under way: nothing would ever come.
+        Raises RuntimeError where it is to be waited for and no orders are under way: none would ever come.
         """
         self._cluster.now += self._runner_time() - self._runner_since
         if not self._under_way:
-            raise RuntimeError("the runner waits and no orders are under way")
+            if timeout_seconds > 0:
+                raise RuntimeError("the runner waits and no orders are under way")
+            return None
         until = max(self._cluster.now, min(self._under_way[0][0], self._cluster.now + timeout_seconds))
         if until >= self._loss[0]:
             self._cluster.now = max(self._cluster.now, self._loss[0])

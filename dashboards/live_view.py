@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeps.records import TrialState
-from sweeps.session import Snapshot
+from sweeps.watching import Snapshot
 
 PLAIN_LINE_SECONDS = 5.0
 _SHOWN = (

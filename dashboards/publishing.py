@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from sweeps.home import Home
 
 if TYPE_CHECKING:
-    from sweeps.session import Observer, Snapshot
+    from sweeps.watching import Observer, Snapshot
 
 DRAIN_SECONDS = 300.0
 _SQLITE = "sqlite:///"

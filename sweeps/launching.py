@@ -18,9 +18,10 @@ from sweeps.execution_plan import execution_plan, told_of_plan
 from sweeps.processes import current_owner
 from sweeps.records import SweepRow, SweepState
 from sweeps.runner import run_sweep
-from sweeps.session import Observer, SweepRun
+from sweeps.session import SweepRun
 from sweeps.store import Store
 from sweeps.sweep_files import task_file_problem
+from sweeps.watching import Observer
 from workers.messages import WorkerSetup
 from workers.pool import Pool, PoolUnavailable
 from workers.speed import SpeedQuestion, Speeds

@@ -3,54 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 from search_spaces.catalogue import Catalogue
 from search_spaces.space import SearchSpace
 from sweeps.assignments import Assignments
-from sweeps.entries import OpenTrial
 from sweeps.errors import LeaseLost
 from sweeps.failures import failure_sentence
 from sweeps.families import Prefixes
+from sweeps.lanes import Lane, merged
 from sweeps.lease_keeper import LeaseKeeper
 from sweeps.ledger import Ledger
 from sweeps.plan import ROUNDS_IN_FLIGHT, too_many_failed
-from sweeps.records import Lease, Measurement, SweepState, TrialState
+from sweeps.records import Lease, Measurement, RoundRecord, SweepState, TrialState
 from sweeps.replay import Replay
 from sweeps.store import Store
 from sweeps.usage import Usage
-from workers.messages import Measured, Note, Orders, Outcome
+from sweeps.watching import Observer, Snapshot
+from workers.messages import Measured, Note, Outcome, Report
 from workers.pool import Pool
 
 POLL_SECONDS = 0.5
+MOST_REPORTS_AT_ONCE = 64  # decided on together: as many share the price of one commit
 CATCH_UP_LANE = -1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """How a running sweep stands, for people to see."""
-
-    counts: dict[TrialState, int]
-    trials_expected: int
-    epochs_done: int  # of all trials
-    epochs_expected: int
-    best: OpenTrial | None
-    rounds_done: int
-    training_seconds: float  # of all workers together
-
-
-class Observer(Protocol):
-    """Somebody who watches a sweep run."""
-
-    def round_closed(self, snapshot: Snapshot) -> None:
-        """A round's transaction is stored."""
-        ...
-
-    def said(self, sentence: str) -> None:
-        """Something worth a line happened."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,19 +44,6 @@ class SweepRun:
     now: Callable[[], float]  # seconds since 1970
     clock: Callable[[], float] = monotonic  # seconds, for how well workers are used
     prefixes: Prefixes | None = None  # tells which trials share rows; None where they are not stacked
-
-
-@dataclass(slots=True, kw_only=True)
-class _Lane:
-    """Workers that share rounds: all of them, or one each with ``order: arrival``."""
-
-    number: int
-    workers: tuple[int, ...]
-    next_round: int  # the next to be closed
-    awaited: dict[int, set[int]] = field(default_factory=dict)  # workers still to report, by round
-    outcomes: dict[int, list[Outcome]] = field(default_factory=dict)  # by round
-    offered: dict[int, int] = field(default_factory=dict)  # rows that trials may take, by round
-    broke: int = 0  # trials that broke in the round closed last: their places are empty for one more
 
 
 class Session:
@@ -99,11 +63,10 @@ class Session:
         self._replay = Replay(run.sweep_id, self._restore(), repeatable=repeatable)
         first = 1 if arrival else self._ledger.rounds_done + 1
         self._lanes = [
-            _Lane(number=number, workers=workers, next_round=first) for number, workers in enumerate(groups)
+            Lane(number=number, workers=workers, next_round=first) for number, workers in enumerate(groups)
         ]
         self._assignments = Assignments(self._ledger.open, shares_rows=run.prefixes is not None)
         self._to_start: list[int] = []
-        self._to_release: list[int] = []
         self._usage = Usage.restored(run.store.sweep(run.sweep_id).usage)
         self._counted_until: float | None = None  # when worker time was last counted; None before any orders
         self._told: set[str] = set()
@@ -120,7 +83,7 @@ class Session:
         for lane in self._lanes:
             for ahead in range(ROUNDS_IN_FLIGHT):
                 self._dispatch(lane, lane.next_round + ahead)
-            self._close_reported(lane)
+        self._close_reported(self._lanes)
         while not self._ledger.complete:
             asked = self._asked_to_end()
             if asked is not None:
@@ -153,10 +116,12 @@ class Session:
 
         Their reports come before any other; each is compared with what is stored, bit for bit.
         """
-        behind = {number: trial for number, trial in self._ledger.open.items() if trial.epochs_done}
+        behind = {
+            number: trial.epochs_done for number, trial in self._ledger.open.items() if trial.epochs_done
+        }
         if not behind:
             return
-        passes = max(trial.epochs_done for trial in behind.values())
+        passes = max(behind.values())
         self._run.observer.said(
             f"training {len(behind)} interrupted trials again, up to {passes} epochs each"
         )
@@ -164,60 +129,56 @@ class Session:
             mine = [number for number in self._ledger.of_lane(lane.number) if number in behind]
             self._assignments.assign(lane.workers, mine)
         self._to_start += sorted(behind)
-        by_worker = sorted(self._assignments.by_worker(sorted(behind)).items())
         for remaining in range(passes, 0, -1):
-            for worker, numbers in by_worker:
-                advance = tuple(n for n in numbers if behind[n].epochs_done >= remaining)
-                joining = [n for n in numbers if behind[n].epochs_done == remaining]
-                if advance:
-                    admit = tuple(self._assignments.admission(number) for number in joining)
-                    orders = Orders(lane=CATCH_UP_LANE, round=-remaining, admit=admit, advance=advance)
-                    self._pool.send(worker, orders)
+            advance = [number for number in sorted(behind) if behind[number] >= remaining]
+            joining = frozenset(number for number in advance if behind[number] == remaining)
+            for orders in self._assignments.orders(CATCH_UP_LANE, -remaining, advance, joining=joining):
+                self._pool.send(*orders)
 
-    def _dispatch(self, lane: _Lane, round_: int) -> None:
+    def _dispatch(self, lane: Lane, round_: int) -> None:
         """Send the lane's orders for a round, to the workers that have anything to do in it."""
         places = [trial.place for trial in self._ledger.of_lane(lane.number).values()]
         training = [place.number for place in places if place.trains_in(round_, self._run.space.epochs)]
         joining = frozenset(number for number in training if number not in self._assignments)
         self._assignments.assign(lane.workers, [number for number in training if number in joining])
         self._to_start += sorted(joining)
-        releases = self._assignments.by_worker(self._to_release)
-        advances = self._assignments.by_worker(training)
-        awaited = sorted((releases.keys() | advances.keys()) & set(lane.workers))
-        for worker in awaited:
-            advance, release = advances.get(worker, []), releases.get(worker, [])
-            orders = Orders(
-                lane=lane.number,
-                round=round_,
-                release=tuple(release),
-                admit=tuple(self._assignments.admission(number) for number in advance if number in joining),
-                advance=tuple(advance),
-            )
+        awaited = []
+        for worker, orders in self._assignments.orders(
+            lane.number, round_, training, joining=joining, releases=lane.to_release
+        ):
             self._pool.send(worker, orders)
-            self._assignments.forget(release)
-        self._to_release = [number for number in self._to_release if number in self._assignments]
+            awaited.append(worker)
+        self._assignments.forget(lane.to_release)
+        lane.to_release.clear()
         # A round in which nobody trains, between rounds in which somebody does, still has its decision.
         if awaited or places:
-            lane.awaited[round_] = set(awaited)
-            lane.outcomes[round_] = []
-            lane.offered[round_] = self._ledger.offered(lane.number, round_)
+            lane.expect(round_, awaited, offered=self._ledger.offered(lane.number, round_))
 
     def _receive(self) -> None:
-        """Take in one report, if one comes soon, and close every round that it completes."""
-        received = self._pool.receive(POLL_SECONDS)
-        if received is None:
-            return
-        worker, report = received
+        """Take in a report, if one comes soon, and what else is there; close the rounds they complete."""
+        reported: list[Lane] = []
+        for already in range(MOST_REPORTS_AT_ONCE):
+            received = self._pool.receive(0.0 if already else POLL_SECONDS)
+            if received is None:
+                break
+            lane = self._take(*received)
+            if lane is not None and lane.reported and lane not in reported:
+                reported.append(lane)
+            if len(reported) == len(self._lanes):
+                break
+        self._close_reported(reported)
+
+    def _take(self, worker: int, report: Report) -> Lane | None:
+        """Take in a report; the lane that it was for, None where it was of trials trained again."""
         self._usage.training_seconds += report.training_seconds
         self._tell(report.notes)
         if report.lane == CATCH_UP_LANE:
             for outcome in report.outcomes:
                 self._take_replayed(outcome)
-            return
+            return None
         lane = self._lanes[report.lane]
-        lane.awaited[report.round].discard(worker)
-        lane.outcomes[report.round].extend(report.outcomes)
-        self._close_reported(lane)
+        lane.take(worker, report.round, report.outcomes)
+        return lane
 
     def _tell(self, notes: Iterable[Note]) -> None:
         """Say what workers have to say of trials, the same thing of many trials once."""
@@ -226,20 +187,36 @@ class Session:
                 self._told.add(note.sentence)
                 self._run.observer.said(f"note: trial {note.number}: {note.sentence}")
 
-    def _close_reported(self, lane: _Lane) -> None:
-        """Close the lane's rounds, in order, as far as all workers have reported."""
-        while lane.awaited.get(lane.next_round) == set() and not self._ledger.complete:
-            self._close_round(lane)
+    def _close_reported(self, lanes: Sequence[Lane]) -> None:
+        """Close the lanes' rounds, of each in order, as far as all workers have reported."""
+        while (reported := [lane for lane in lanes if lane.reported]) and not self._ledger.complete:
+            self._close_rounds(reported)
 
-    def _close_round(self, lane: _Lane) -> None:
-        """Decide, store, and only then order what was decided."""
+    def _close_rounds(self, lanes: Sequence[Lane]) -> None:
+        """Decide on the next round of each lane, store it all, and only then order what was decided."""
         if self._keeper.lost:
             raise LeaseLost(self._run.sweep_id, self._lease.epoch)
-        round_ = lane.next_round
-        del lane.awaited[round_]
+        records: list[RoundRecord] = []
+        for lane in lanes:
+            if records and self._ledger.complete:
+                break
+            records.append(self._decide(lane))
+        record = replace(merged(records), usage=self._usage.to_plain())
+        self._run.store.commit_round(self._lease, record)
+        for lane, its_record in zip(lanes, records, strict=False):
+            for progress in its_record.progress:
+                if progress.state is TrialState.pruned:
+                    lane.to_release.append(progress.number)
+                elif progress.state is not TrialState.running:
+                    self._assignments.forget([progress.number])
+            self._dispatch(lane, lane.next_round - 1 + ROUNDS_IN_FLIGHT)
+        self._run.observer.round_closed(self._snapshot())
+
+    def _decide(self, lane: Lane) -> RoundRecord:
+        """Close the lane's next round."""
         self._ledger.mark_started(self._to_start)
-        outcomes = lane.outcomes.pop(round_)
-        self._count(lane, lane.offered.pop(round_), outcomes)
+        round_, offered, outcomes = lane.close()
+        self._count(lane, offered, outcomes)
         record = self._ledger.close_round(
             lane.number,
             round_,
@@ -248,17 +225,9 @@ class Session:
             now_ms=int(self._run.now() * 1000),
         )
         self._to_start = []
-        self._run.store.commit_round(self._lease, replace(record, usage=self._usage.to_plain()))
-        for progress in record.progress:
-            if progress.state is TrialState.pruned:
-                self._to_release.append(progress.number)
-            elif progress.state is not TrialState.running:
-                self._assignments.forget([progress.number])
-        lane.next_round += 1
-        self._dispatch(lane, round_ + ROUNDS_IN_FLIGHT)
-        self._run.observer.round_closed(self._snapshot())
+        return record
 
-    def _count(self, lane: _Lane, offered: int, outcomes: Sequence[Outcome]) -> None:
+    def _count(self, lane: Lane, offered: int, outcomes: Sequence[Outcome]) -> None:
         """Count how well the lane's slots were used in a round that is about to be closed."""
         used = ended = broke = 0
         for outcome in outcomes:
@@ -284,8 +253,7 @@ class Session:
         if sentence is not None:
             self._run.observer.said(sentence)
         if not isinstance(outcome, Measured):
-            lane = self._lanes[self._ledger.open[outcome.number].place.lane]
-            lane.outcomes[lane.next_round].append(outcome)
+            self._lanes[self._ledger.open[outcome.number].place.lane].add(outcome)
 
     def _asked_to_end(self) -> SweepState | None:
         if self._run.interrupted():

@@ -29,9 +29,9 @@ class InProcessPool:
         """Queue ``orders``."""
         self._queue.append((worker, orders))
 
-    def receive(self, timeout_seconds: float) -> tuple[int, Report] | None:  # noqa: ARG002 - never waits
-        """Carry out the oldest orders; None where none are queued."""
-        if not self._queue:
+    def receive(self, timeout_seconds: float) -> tuple[int, Report] | None:
+        """Carry out the oldest orders; None where none are queued, or where there is no time to."""
+        if not self._queue or timeout_seconds <= 0:
             return None
         worker, orders = self._queue.popleft()
         with redirect_stdout(sys.stderr):  # what a task's own code prints: stdout carries data

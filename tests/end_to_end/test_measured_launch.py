@@ -15,9 +15,9 @@ from search_spaces.files import Overrides
 from sweeps import launching
 from sweeps.launching import run_stored_sweep
 from sweeps.records import SweepState
-from sweeps.session import Snapshot
 from sweeps.store import open_store
 from sweeps.sweep_files import create_sweep, read_sweep_file, stored_space
+from sweeps.watching import Snapshot
 from tests.end_to_end.command_line import ravine, sweep_file
 from workers import speed_benches
 from workers.speed import SpeedQuestion, Speeds

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from dashboards.live_view import View, describe, duration, short
 from sweeps.records import TrialState
-from sweeps.session import Snapshot
+from sweeps.watching import Snapshot
 
 
 def snapshot(epochs_done: int) -> Snapshot:

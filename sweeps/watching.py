@@ -1,0 +1,34 @@
+"""Watching: what a running sweep tells people of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from sweeps.entries import OpenTrial
+from sweeps.records import TrialState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """How a running sweep stands, for people to see."""
+
+    counts: dict[TrialState, int]
+    trials_expected: int
+    epochs_done: int  # of all trials
+    epochs_expected: int
+    best: OpenTrial | None
+    rounds_done: int
+    training_seconds: float  # of all workers together
+
+
+class Observer(Protocol):
+    """Somebody who watches a sweep run."""
+
+    def round_closed(self, snapshot: Snapshot) -> None:
+        """One or more rounds are stored, in one transaction."""
+        ...
+
+    def said(self, sentence: str) -> None:
+        """Something worth a line happened."""
+        ...
