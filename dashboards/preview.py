@@ -15,11 +15,12 @@ from rich.table import Table
 from dashboards.live_view import describe, describe_schedule, duration, short
 from search_spaces.errors import shorten
 from search_spaces.ranges import Choice, Numeric, Value
-from search_spaces.settings import Setting
+from search_spaces.settings import Beginning, Setting
 from search_spaces.space import SearchSpace
 from sweeps.errors import RavineError
 from sweeps.execution_plan import execution_plan, told_of_plan
 from workers.messages import Admission, Failed, Orders, WorkerSetup
+from workers.prefixes import prefixes
 from workers.rehearsal import rehearsed_path
 from workers.worker import Worker
 
@@ -37,11 +38,18 @@ def print_preview(console: Console, space: SearchSpace) -> None:
         f"{space.name}: {space.trials} settings x {len(space.seeds)} seeds = {trials} trials, "
         f"at most {epochs} epochs of {space.task}"
     )
-    if space.branches:
-        console.print(f"{len(space.schedules)} branches for each proposal: {_proposals(space)}")
     with redirect_stdout(sys.stderr):  # what a task's own code prints is no part of the preview
         plan = execution_plan(space)
         seconds = None if plan["execution"] == "loop" else _seconds_per_trial_epoch(space, plan)
+        trained = _trained_by_rows(space) if space.branches and plan["execution"] == "stacked" else None
+    if space.branches:
+        console.print(f"{len(space.schedules)} branches for each proposal: {_proposals(space)}")
+    if trained is not None:
+        asked = len(space.schedules) * space.epochs
+        console.print(
+            f"{trained} of a proposal's {asked} epochs are trained: what branches share is trained once"
+        )
+        epochs = -(-epochs * trained // asked)
     for sentence in told_of_plan(plan):
         console.print(f"note: {sentence}", soft_wrap=True)
     console.print(_cost(epochs, seconds))
@@ -63,7 +71,16 @@ def _proposals(space: SearchSpace) -> str:
         return f"each point of the other settings' grid, up to {space.trials} settings"
     whole, rest = divmod(space.trials, len(space.schedules))
     counted = f"{whole} proposal{'' if whole == 1 else 's'}"
-    return f"{counted}, and {rest} branches of one more" if rest else counted
+    return f"{counted}, and {rest} of the branches of one more" if rest else counted
+
+
+def _trained_by_rows(space: SearchSpace) -> int:
+    """Epochs that rows train for all branches of a proposal, as far as schedules tell before training."""
+    alike: dict[Beginning, list[Setting]] = {}
+    for _, setting in _middles(space):
+        alike.setdefault(setting.beginning, []).append(setting)
+    found = [prefixes(space.task, space.epochs, settings) for settings in alike.values()]
+    return sum(len(set(rows)) for family in found for rows in zip(*family, strict=True))
 
 
 def _cost(epochs: int, seconds: float | None) -> str:

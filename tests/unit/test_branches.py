@@ -147,7 +147,8 @@ def test_a_preview_tells_how_many_each_proposal_has() -> None:
     written = StringIO()
     print_preview(Console(file=written, width=140), load(text, trials=7).space)
     said = written.getvalue()
-    assert "3 branches for each proposal: 2 proposals, and 1 branches of one more" in said
+    assert "3 branches for each proposal: 2 proposals, and 1 of the branches of one more" in said
+    assert "47 of a proposal's 60 epochs are trained" in said  # 20, and the last 17 and 10 of the others
     assert "StepLR step_size=3 gamma=0.5" in said
     assert "StepLR step_size=10 gamma=0.5" in said
 
