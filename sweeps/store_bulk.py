@@ -21,17 +21,20 @@ from sqlalchemy import (
     Connection,
     Table,
     Text,
+    and_,
     bindparam,
     cast,
+    false,
     func,
     literal_column,
+    or_,
     select,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql import column
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.selectable import TableValuedAlias
+from sqlalchemy.sql.selectable import FromClause, TableValuedAlias
 
 from sweeps import store_json
 
@@ -75,19 +78,19 @@ class BulkInsert:
 
 
 class BulkUpdate:
-    """An update of rows of one sweep by number, of those that fulfil a condition."""
+    """An update of rows of one sweep by number, of those that are in certain states."""
 
     def __init__(
         self,
         table: Table,
         names: Sequence[str],
-        condition: ColumnElement[bool],
+        states: Sequence[str],
         constants: Mapping[str, Any],
     ) -> None:
         """``names``: of the columns that are set; ``constants``: set likewise in all rows."""
         self._table = table
         self._names = tuple(names)
-        self._condition = condition
+        self._states = tuple(states)
         self._constants = dict(constants)
 
     def execute(self, connection: Connection, sweep_id: int, columns: Columns) -> list[int]:
@@ -111,20 +114,25 @@ class BulkUpdate:
 
     @cached_property
     def _by_row(self) -> _RowStatement:
-        number = self._table.c.number == _value_of("number")
-        return _RowStatement(self._update(number, {name: _value_of(name) for name in self._names}))
+        values = {name: _value_of(name) for name in self._names}
+        condition = self._is_row(self._table, _value_of("number"))
+        return _RowStatement(update(self._table).where(condition).values({**values, **self._constants}))
 
     @cached_property
     def _by_column(self) -> Any:
         rows = _rows_of_arrays(self._table, ("number", *self._names))
-        values = {name: _typed(self._table.c[name], rows) for name in self._names}
-        statement = self._update(self._table.c.number == rows.c.number, values)
-        return statement.returning(self._table.c.number)
+        # First each row's id, by its key. In a plain join the planner, which does not know how many rows a
+        # sweep has, may go through all new values for each of them; OFFSET keeps it from making that of this.
+        stored = self._table.alias("stored")
+        of_row = select(stored.c.id).where(self._is_row(stored, rows.c.number)).scalar_subquery()
+        given = select(*rows.c, of_row.label("found_id")).offset(literal_column("0")).subquery("given_rows")
+        values = {name: _typed(self._table.c[name], given) for name in self._names}
+        statement = update(self._table).where(self._table.c.id == given.c.found_id)
+        return statement.values({**values, **self._constants}).returning(self._table.c.number)
 
-    def _update(self, is_row: ColumnElement[bool], values: Mapping[str, Any]) -> Any:
-        is_of_sweep = self._table.c.sweep_id == _value_of("sweep_id")
-        changed = {**values, **self._constants}
-        return update(self._table).where(is_of_sweep, is_row, self._condition).values(changed)
+    def _is_row(self, rows: FromClause, number: ColumnElement[int]) -> ColumnElement[bool]:
+        in_state = or_(false(), *(rows.c.state == state for state in self._states))
+        return and_(rows.c.sweep_id == _value_of("sweep_id"), rows.c.number == number, in_state)
 
 
 class _RowStatement:
@@ -169,7 +177,7 @@ def _rows_of_arrays(table: Table, names: Sequence[str]) -> TableValuedAlias:
     return given.render_derived()
 
 
-def _typed(target: Column[Any], rows: TableValuedAlias) -> ColumnElement[Any]:
+def _typed(target: Column[Any], rows: FromClause) -> ColumnElement[Any]:
     given: ColumnElement[Any] = rows.c[target.name]
     if not _is_textual(target):
         return given

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, false, or_, select, tuple_, update
+from sqlalchemy import Connection, bindparam, select, tuple_, update
 
 from sweeps import store_columns, store_rows
 from sweeps.errors import IllegalTransition, MeasurementConflict, StoreConflict
@@ -118,8 +118,7 @@ def _moving(state: TrialState, before: frozenset[TrialState], names: tuple[str, 
     constants: dict[str, Any] = {"state": state.value}
     if state is TrialState.waiting:
         constants["attempt"] = trials.c.attempt + 1  # back from running: its worker was lost
-    condition = or_(false(), *(trials.c.state == earlier.value for earlier in sorted(before)))
-    return BulkUpdate(trials, names, condition, constants)
+    return BulkUpdate(trials, names, sorted(earlier.value for earlier in before), constants)
 
 
 def _illegal(

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from psycopg import sql
 from sqlalchemy import Connection, Text, cast, insert, select, update
 
 from sweeps import store_rows
 from sweeps.errors import IllegalTransition, MeasurementConflict
 from sweeps.records import Measurement, NewTrial, Proposal, RoundRecord, TrialProgress, TrialState
-from sweeps.store import Store
+from sweeps.store import Store, open_store
+from sweeps.store_bulk import _as_arrays
+from sweeps.store_columns import progress_columns
+from sweeps.store_rounds import _moving
 from sweeps.tables import measurements, proposals, trials
 from tests.contract.store_values import leased, measurement, new_trial, progress, with_trials
 
@@ -243,3 +248,40 @@ def test_new_trials_wait(store: Store) -> None:
     store.commit_round(lease, RoundRecord(rounds_done=0, trials=(new_trial(0, setting={}),)))
     (row,) = store.trials(lease.sweep_id)
     assert (row.state, row.attempt, row.epochs_done, row.setting) == (TrialState.waiting, 0, 0, {})
+
+
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+def test_an_update_looks_each_row_up_by_its_key(postgresql_url: str, mode: str) -> None:
+    """Whatever PostgreSQL believes of its tables: a plan that pairs all with all takes seconds a round."""
+    count = 300
+    store = open_store(postgresql_url)
+    lease = with_trials(store, *[TrialState.running] * count)
+    columns = progress_columns([progress(number, TrialState.running) for number in range(count)])
+    names = tuple(name for name in columns if name != "number")
+    bulk = _moving(TrialState.running, frozenset({TrialState.running, TrialState.waiting}), names)
+    compiled = bulk._by_column.compile(dialect=store._database.engine.dialect)
+    values = compiled.params | _as_arrays(trials, columns) | {"new_sweep_id": lease.sweep_id}
+    order = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", str(compiled))))
+    statement = re.sub(r"%\((\w+)\)s", lambda found: f"${order.index(found[1]) + 1}", str(compiled))
+    types = ", ".join("int" if isinstance(values[name], int) else "text" for name in order)
+    given = ", ".join(sql.Literal(values[name]).as_string(None) for name in order)
+
+    def largest(connection: Connection) -> float:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        driver.execute(f"SET LOCAL plan_cache_mode = {mode}")
+        driver.execute(f"PREPARE moving ({types}) AS {statement}")
+        ((plan,),) = driver.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE moving ({given})").fetchone()
+        driver.execute("DEALLOCATE moving")
+        return _most_rows(plan["Plan"])
+
+    most = store._database.write(largest)
+    store.close()
+    assert count <= most <= 2 * count
+
+
+def _most_rows(node: dict[str, Any]) -> float:
+    """The most rows that any step of the plan went through, in all its repetitions."""
+    left_out = sum(value for name, value in node.items() if name.startswith("Rows Removed"))
+    rows = (node["Actual Rows"] + left_out) * node["Actual Loops"]
+    return max([rows, *(_most_rows(step) for step in node.get("Plans", []))])
