@@ -55,6 +55,7 @@ FIELDS = (
     "execution",
     "device",
     "precision",
+    "forks",
 )
 SAMPLERS = ("tpe", "random", "qmc", "grid", "gp")
 
@@ -194,6 +195,7 @@ def _read(
         execution=_word(root, "execution", ("auto", "stacked", "solo"), "auto", findings),
         device=_word(root, "device", ("auto", "cpu", "cuda"), "auto", findings),
         precision=_word(root, "precision", ("auto", "float32", "tf32", "bf16"), "auto", findings),
+        forks=_switch(root, "forks", True, findings),
     )
     return space, (task.metrics or ())[1:]
 
@@ -212,6 +214,17 @@ def _whole(root: Table, field: str, overrides: Overrides, findings: Findings) ->
 def _word(root: Table, field: str, known: tuple[str, ...], default: str, findings: Findings) -> str:
     entry = root.find(field)
     return default if entry is None else word(entry.node, field, known, findings) or default
+
+
+def _switch(root: Table, field: str, default: bool, findings: Findings) -> bool:
+    entry = root.find(field)
+    if entry is None:
+        return default
+    value = entry.node.value if isinstance(entry.node, Scalar) else None
+    if not isinstance(value, bool):
+        findings.problem(entry.line, field, f"got {shown(entry.node)}", "true or false")
+        return default
+    return value
 
 
 def _classes(

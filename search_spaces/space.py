@@ -92,6 +92,7 @@ class SearchSpace:
     device: str = "auto"
     clip_grad_norm: Range = _NO_CLIPPING
     precision: str = "auto"  # float32 | tf32 | bf16; auto: as the task says
+    forks: bool = True  # whether trials that begin alike share their training until their schedules part
 
     def draw(self, choose: Choose) -> Setting:
         """One setting. ``choose`` is asked in a fixed order: what to use first, then its arguments."""

@@ -106,6 +106,7 @@ def run_stored_sweep(
         convolutions=plan.get("convolutions", "grouped"),
         threads=resources.threads,
         width=width_of(plan, rows, resources.threads),
+        forks=space.forks and plan["execution"] == "stacked",
     )
     run = SweepRun(
         store=store,
@@ -116,7 +117,7 @@ def run_stored_sweep(
         observer=observer,
         interrupted=interrupted,
         now=time,
-        prefixes=partial(prefixes, space.task, space.epochs) if plan["execution"] == "stacked" else None,
+        prefixes=partial(prefixes, space.task, space.epochs) if setup.forks else None,
     )
 
     def start() -> Pool:

@@ -96,6 +96,8 @@ TOP_LEVEL = [
     (GOOD + "clip_grad_norm: 0", 6, ["clip_grad_norm: got 0", "above 0, or null"]),
     (GOOD + "clip_grad_norm: {uniform: [-1, 2]}", 6, ["clip_grad_norm", "above 0, or null"]),
     (GOOD + "clip_grad_norm: tight", 6, ["clip_grad_norm: got 'tight'", "a number"]),
+    (GOOD + "forks: sometimes", 6, ["forks: got 'sometimes'", "true or false"]),
+    (GOOD + "forks: 1", 6, ["forks: got 1", "true or false"]),
     (GOOD + "precision: fp16", 6, ["precision: got 'fp16'", "one of auto, float32, tf32, bf16"]),
     (GOOD + "warmup: 3", 6, ["warmup: got 3", "{epochs: n}"]),
     (GOOD + "warmup: {}", 6, ["warmup.epochs: missing"]),
