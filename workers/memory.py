@@ -6,11 +6,13 @@ import gc
 import os
 import resource
 import sys
+import threading
 from pathlib import Path
 
 import torch
 
 _MEMINFO = Path("/proc/meminfo")
+_scratch = threading.local()
 
 _OF_THE_HOST = (
     "not enough memory",
@@ -25,8 +27,23 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _OF_THE_HOST)
 
 
+def scratch_memory(size: int, device: torch.device) -> torch.Tensor:
+    """``size`` bytes of uint8 on ``device`` for what lasts until this thread asks for scratch memory again.
+
+    It is the same memory each time, grown where it was too small: fresh memory is mapped page by page.
+    """
+    held: dict[torch.device, torch.Tensor] = _scratch.__dict__.setdefault("held", {})
+    found = held.get(device)
+    if found is None or len(found) < size:
+        held.pop(device, None)
+        found = None  # before more is taken
+        found = held[device] = torch.empty(size, dtype=torch.uint8, device=device)
+    return found
+
+
 def release_cached_memory() -> None:
     """Give back what an attempt that failed has left behind."""
+    _scratch.__dict__.clear()
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workers.memory import is_out_of_memory
+from workers.memory import is_out_of_memory, scratch_memory
 from workers.row_graph import CannotTrace, RowFunction, RowGraph, copied, graph_of, same_at_every_width
 from workers.row_program import RowProgram, Step
 
@@ -122,7 +122,7 @@ class RowPrograms:
 
 
 def _memory_for(program: RowProgram, inputs: Sequence[Tensor]) -> Tensor:
-    return torch.empty(program.bytes, dtype=torch.uint8, device=inputs[0].device)
+    return scratch_memory(program.bytes, inputs[0].device)
 
 
 def _same_bits(one: Tensor, other: Tensor) -> bool:

@@ -22,11 +22,33 @@ def simplified(graph: RowGraph, inputs: Sequence[Tensor]) -> RowGraph:
     """``graph`` with the same outputs and effects, bit for bit.
 
     Left out: views that are what they are of, copies of what nobody writes into, products with one, what was
-    computed before, and what nobody reads. A product that is only wanted transposed is made transposed,
-    where that is the same sums. ``inputs`` are of the graph's width; it may write into them.
+    computed before, what does not depend on ``inputs``, and what nobody reads. A product that is only wanted
+    transposed is made transposed, where that is the same sums. ``inputs`` are of the graph's width; it may
+    write into them.
     """
-    turned = _turned(graph, watch(graph, inputs), inputs[0].device)
+    plain = _with_constants(graph, watch(graph, inputs))
+    turned = _turned(plain, watch(plain, inputs), inputs[0].device)
     return _without_unread(_without_repeats(turned, watch(turned, inputs)))
+
+
+def _with_constants(graph: RowGraph, watched: Watched) -> RowGraph:
+    """Values that are the same whatever the inputs are taken as they were once."""
+    first, held = graph.first_call, graph.inputs + len(graph.constants)
+    folded = [place for place in range(first, first + len(graph.calls)) if place in watched.constants]
+    left = [place for place in range(first, first + len(graph.calls)) if place not in watched.constants]
+    places = {place: Ref(place) for place in range(first)}
+    places |= {place: Ref(held + index) for index, place in enumerate(folded)}
+    places |= {place: Ref(held + len(folded) + index) for index, place in enumerate(left)}
+
+    def placed(value: Any) -> Any:
+        return places[value.index] if isinstance(value, Ref) else value
+
+    return RowGraph(
+        inputs=graph.inputs,
+        constants=(*graph.constants, *(watched.constants[place] for place in folded)),
+        calls=tuple(mapped_call(graph.calls[place - first], placed) for place in left),
+        outputs=tuple(mapped(list(graph.outputs), placed)),
+    )
 
 
 def _without_repeats(graph: RowGraph, watched: Watched) -> RowGraph:
