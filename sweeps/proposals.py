@@ -3,7 +3,7 @@
 Optuna keeps its study in memory and is never trusted to remember: the study is rebuilt from the store,
 and every ask gets a fresh sampler whose seed is a function of the sweep's seed and the setting's index.
 So a rebuilt study proposes what the lost one would have proposed. Points at random, of a Sobol sequence or
-of a grid depend on no study; they are put into it for the pruner's sake.
+of a grid depend on no study; they are put into it for a pruner's sake.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+import optuna
+
 from search_spaces.branches import asking_order
 from search_spaces.grid import GridPoint, grid_settings
 from search_spaces.ranges import Choice, Numeric, Value
@@ -22,9 +24,8 @@ from search_spaces.settings import Setting
 from search_spaces.space import SearchSpace, dimensions
 from sweeps.bounded_history import BoundedHistory
 from sweeps.parameters import distribution_of, parameter_of, suggest, value_of
-from sweeps.study import Study
+from sweeps.study import LEARNING, Study
 
-_LEARNING = ("tpe", "gp")  # samplers that ask the study
 Pick = Callable[[str, Numeric | Choice], Any]
 """Optuna's parameter for a named range."""
 
@@ -120,10 +121,15 @@ class Proposals:
         """Optuna's system attributes of the setting, as stored with it."""
         return self._study.attributes(index)
 
+    @property
+    def optuna_study(self) -> optuna.Study:
+        """Optuna's study, to be read."""
+        return self._study.optuna_study
+
     def _new(self, point: int, schedule: int | None = None) -> Asked:
         """The sampler's next setting, or ``point`` of its sequence; with ``schedule`` where one is given."""
         fixed = {} if schedule is None else {"schedule": schedule}
-        if self._space.sampler in _LEARNING:
+        if self._space.sampler in LEARNING:
             return self._sampled(fixed)
         fraction = self._sobol_point(point) if self._space.sampler == "qmc" else self._at_random()
 
@@ -135,7 +141,6 @@ class Proposals:
     def _sampled(self, fixed: Mapping[str, Any]) -> Asked:
         index = self._asked
         parameters, setting = self._study.ask(
-            self._space.sampler,
             seed_of(self._space.seed, index),
             fixed,
             lambda trial: self._drawn(lambda name, _: suggest(trial, name, self._distributions[name])),

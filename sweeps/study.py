@@ -22,13 +22,17 @@ from sweeps.pruning import make_pruner
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
+LEARNING = ("tpe", "gp")  # samplers that ask the study
 STARTUP_PROPOSALS = 10  # at random, before a sampler learns: Optuna's own default
 Drawn = TypeVar("Drawn")
 _TOLD = {"finished": OptunaState.COMPLETE, "pruned": OptunaState.PRUNED, "failed": OptunaState.FAIL}
 
 
 class Study:
-    """Optuna's study, which learns of settings in the order of their index."""
+    """Optuna's study, which learns of settings in the order of their index.
+
+    Where neither the sampler nor the pruner ever asks it, nothing is kept.
+    """
 
     def __init__(self, space: SearchSpace, history: BoundedHistory | None = None) -> None:
         """An empty study for ``space``. Raises ValueError where the pruner refuses its arguments."""
@@ -43,6 +47,8 @@ class Study:
             )
         self._study_id = self._storage.get_study_id_from_name(self._study.study_name)
         self._prunes = space.pruner.name != "none"
+        self._keeps = self._prunes or space.sampler in LEARNING
+        self._sampler = space.sampler
         self._sign = 1.0 if space.metric.goal == "minimize" else -1.0
         self._startup = STARTUP_PROPOSALS * (len(space.schedules) if space.branches else 1)
         self._ids: list[int] = []
@@ -50,13 +56,11 @@ class Study:
         self._open: dict[int, None] = {}
         self._history = BoundedHistory() if history is None else history
 
-    def ask(
-        self, sampler: str, seed: int, fixed: Mapping[str, Any], draw: Callable[[optuna.Trial], Drawn]
-    ) -> Drawn:
+    def ask(self, seed: int, fixed: Mapping[str, Any], draw: Callable[[optuna.Trial], Drawn]) -> Drawn:
         """Let a fresh sampler choose the next setting as ``draw`` asks for it; the ``fixed`` are given."""
         with warnings.catch_warnings(), self._storage.showing(self._shown()):
             warnings.simplefilter("ignore")  # what this project relies on of TPE is experimental
-            fresh = _sampler(sampler, seed, self._startup)
+            fresh = _sampler(self._sampler, seed, self._startup)
             self._study.sampler = PartialFixedSampler(dict(fixed), fresh) if fixed else fresh
             trial = self._study.ask()
             drawn = draw(trial)
@@ -72,6 +76,8 @@ class Study:
         attributes: Mapping[str, Any] | None = None,
     ) -> None:
         """Put in a setting that was not asked for here, as it stands."""
+        if not self._keeps:
+            return
         reports = {} if reports is None else reports
         index = self._admit(
             self._storage.create_new_trial(
@@ -99,7 +105,8 @@ class Study:
         """The setting's metric at the end of ``epoch``; epochs ascend."""
         if self._prunes:
             self._storage.set_trial_intermediate_value(self._ids[index], epoch, value)
-        self._last[index] = epoch, value
+        if self._keeps:
+            self._last[index] = epoch, value
 
     def should_prune(self, index: int) -> bool:
         """Whether the pruner gives the setting up, after its last report."""
@@ -109,6 +116,8 @@ class Study:
 
     def end(self, index: int, how: str) -> None:
         """The setting ended: ``finished`` (with its last report as value), ``pruned`` or ``failed``."""
+        if not self._keeps:
+            return
         state, last = _TOLD[how], self._last.pop(index, None)
         if last is not None and not self._prunes:
             # Nobody asks for the earlier ones, and one by one they cost more than all the rest.
@@ -123,9 +132,14 @@ class Study:
         if how != "failed":
             self._history.end(index, rank_of(last, finished=how == "finished", sign=self._sign))
 
+    @property
+    def optuna_study(self) -> optuna.Study:
+        """Optuna's own, to be read."""
+        return self._study
+
     def attributes(self, index: int) -> dict[str, Any]:
         """Optuna's system attributes of the setting."""
-        return dict(self._storage.get_trial(self._ids[index]).system_attrs)
+        return dict(self._storage.get_trial(self._ids[index]).system_attrs) if self._keeps else {}
 
     def _admit(self, trial_id: int) -> int:
         index = len(self._ids)

@@ -127,7 +127,7 @@ def test_a_rebuilt_study_shows_the_same(goal: str) -> None:
 
 
 def test_a_setting_cannot_finish_without_a_report() -> None:
-    proposals = Proposals(space(sampler="random"))
+    proposals = Proposals(space(sampler="tpe"))
     proposals.ask(1)
     with pytest.raises(ValueError, match="reported nothing"):
         proposals.end(0, "finished")

@@ -127,3 +127,28 @@ def test_a_pruner_that_refuses_its_arguments() -> None:
     wrong = replace(space(), pruner=Pruner(name="asha", arguments={"reduction_factor": 1}))
     with pytest.raises(ValueError, match="asha"):
         Proposals(wrong)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "pruner", "kept"), [("random", "none", 0), ("random", "asha", 3), ("tpe", "none", 3)]
+)
+def test_settings_are_kept_only_where_somebody_asks_for_them(sampler: str, pruner: str, kept: int) -> None:
+    proposals = Proposals(space(sampler=sampler, pruner=pruner))
+    for index in range(3):
+        proposals.ask(1)
+        proposals.report(index, 1, 0.5)
+        assert not proposals.should_prune(index) or pruner == "asha"
+    proposals.end(0, "finished")
+    assert len(proposals.optuna_study.trials) == kept
+
+
+def test_where_nobody_prunes_optuna_hears_the_last_report_only() -> None:
+    reports = {}
+    for pruner in ("none", "median"):
+        proposals = Proposals(space(sampler="tpe", pruner=pruner))
+        proposals.ask(1)
+        for epoch in (1, 2, 3):
+            proposals.report(0, epoch, 1 / epoch)
+        proposals.end(0, "pruned")
+        reports[pruner] = proposals.optuna_study.trials[0].intermediate_values
+    assert reports == {"none": {3: 1 / 3}, "median": {1: 1.0, 2: 0.5, 3: 1 / 3}}
