@@ -3,6 +3,8 @@
 In turn, each as a process of its own from its first instruction on: a bare script that starts Ray and has one
 actor import torch and answer; the main job launched in a new home, where widths are measured first; the same
 where they were measured before; and `ravine --help`. A launch ends for us when a measurement is in the store.
+Beside the time, what all processes have used of the processors until then, which tells more where others use
+the machine too.
 """
 
 from __future__ import annotations
@@ -17,10 +19,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from time import monotonic, sleep
+
+import psutil
 
 FILE = Path(__file__).parents[1] / "search_spaces" / "library" / "digits-momentum-and-decay.yaml"
 AIM = 1.3  # times the bare script
@@ -46,7 +51,15 @@ ray.shutdown()
 """
 
 
-def seconds_bare(_folder: Path) -> float:
+@dataclass(frozen=True, slots=True)
+class Took:
+    """Until something was there."""
+
+    seconds: float
+    core_seconds: float  # of the process and all that it started
+
+
+def bare(_folder: Path) -> Took:
     """Until the actor of the bare script has answered."""
     began = monotonic()
     with subprocess.Popen(
@@ -58,35 +71,37 @@ def seconds_bare(_folder: Path) -> float:
     ) as process:
         assert process.stdout is not None
         answered = process.stdout.readline()
-        took = monotonic() - began
+        took = Took(monotonic() - began, _core_seconds(process.pid))
     if answered != "answered\n":
         raise RuntimeError("the bare script's actor has not answered")
     return took
 
 
-def seconds_to_first_epoch(folder: Path) -> float:
+def first_epoch(folder: Path) -> Took:
     """Until the first measurement of a launch in a new home is stored."""
     shutil.rmtree(folder / "home", ignore_errors=True)
-    return _seconds_of_launch(folder / "home")
+    return _launch(folder / "home")
 
 
-def seconds_to_first_epoch_again(folder: Path) -> float:
+def first_epoch_again(folder: Path) -> Took:
     """The same where an earlier launch in another home has measured widths."""
     shutil.rmtree(folder / "known", ignore_errors=True)
     if not (folder / "home" / "speeds").exists():
-        seconds_to_first_epoch(folder)
+        first_epoch(folder)
     shutil.copytree(folder / "home" / "speeds", folder / "known" / "speeds")
-    return _seconds_of_launch(folder / "known")
+    return _launch(folder / "known")
 
 
-def seconds_of_help(_folder: Path) -> float:
+def help_page(_folder: Path) -> Took:
     """Until `ravine --help` has ended."""
-    began = monotonic()
+    began, before = monotonic(), os.times()
     subprocess.run([*RAVINE, "--help"], stdout=subprocess.DEVNULL, check=True)
-    return monotonic() - began
+    after = os.times()
+    used = after.children_user + after.children_system - before.children_user - before.children_system
+    return Took(monotonic() - began, used)
 
 
-def _seconds_of_launch(home: Path) -> float:
+def _launch(home: Path) -> Took:
     began = monotonic()
     process = subprocess.Popen(
         [*RAVINE, "launch", str(FILE), "--home", str(home)],
@@ -100,7 +115,7 @@ def _seconds_of_launch(home: Path) -> float:
                 process.kill()
                 raise RuntimeError(f"no epoch was stored: {process.communicate()[1]}")
             sleep(POLL_SECONDS)
-        return monotonic() - began
+        return Took(monotonic() - began, _core_seconds(process.pid))
     finally:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=LONGEST_SECONDS)
@@ -114,29 +129,39 @@ def _has_measurement(database: Path) -> bool:
         return False
 
 
-MEASURED: dict[str, Callable[[Path], float]] = {
-    "bare": seconds_bare,
-    "launch": seconds_to_first_epoch,
-    "launch again": seconds_to_first_epoch_again,
-    "help": seconds_of_help,
+def _core_seconds(process: int) -> float:
+    """Of a process and all that descend from it, those that have ended and were waited for included."""
+    used = 0.0
+    first = psutil.Process(process)
+    for one in (first, *first.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            used += sum(one.cpu_times()[:4])
+    return used
+
+
+MEASURED: dict[str, Callable[[Path], Took]] = {
+    "bare": bare,
+    "launch": first_epoch,
+    "launch again": first_epoch_again,
+    "help": help_page,
 }
 
 
-def measure(repeats: int) -> dict[str, list[float]]:
-    """Seconds of each of :data:`MEASURED`, in turn; the first, which fills the disk's cache, is dropped."""
-    found: dict[str, list[float]] = {name: [] for name in MEASURED}
+def measure(repeats: int) -> dict[str, list[Took]]:
+    """Each of :data:`MEASURED`, in turn; the first, which fills the disk's cache, is dropped."""
+    found: dict[str, list[Took]] = {name: [] for name in MEASURED}
     with tempfile.TemporaryDirectory(prefix="ravine-start-") as folder:
         for turn in range(repeats + 1):
-            for name, seconds in MEASURED.items():
-                took = seconds(Path(folder))
+            for name, until in MEASURED.items():
+                took = until(Path(folder))
                 if turn:
                     found[name].append(took)
     return found
 
 
-def ratios(found: dict[str, list[float]], name: str) -> list[float]:
-    """Of each turn's launch to the same turn's bare script."""
-    return [took / bare for took, bare in zip(found[name], found["bare"], strict=True)]
+def ratios(found: dict[str, list[Took]], name: str) -> list[float]:
+    """Of each turn's launch to the same turn's bare script, in seconds."""
+    return [took.seconds / alone.seconds for took, alone in zip(found[name], found["bare"], strict=True)]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -148,13 +173,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found = measure(wanted.repeats)
     compared = {name: ratios(found, name) for name in ("launch", "launch again")}
     if wanted.json:
-        print(json.dumps({"seconds": found, "ratios": compared, "load": os.getloadavg()}))
+        took = {name: [asdict(one) for one in many] for name, many in found.items()}
+        print(json.dumps({"took": took, "ratios": compared, "load": os.getloadavg()}))
         return
-    print(f"seconds, {wanted.repeats} turns, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    for name, seconds in found.items():
-        told = f"{name:13} median {median(seconds):6.2f}   from {min(seconds):5.2f} to {max(seconds):5.2f}"
+    print(f"{wanted.repeats} turns, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    for name, many in found.items():
+        seconds = [took.seconds for took in many]
+        told = f"{name:13} median {median(seconds):6.2f} s, from {min(seconds):5.2f} to {max(seconds):5.2f}"
+        told += f", {median(took.core_seconds for took in many):5.2f} s of a core"
         if name in compared:
-            told += f"   {median(compared[name]):.2f} times the bare script (aim {AIM})"
+            told += f"; {median(compared[name]):.2f} times the bare script (aim {AIM})"
         print(told)
 
 
