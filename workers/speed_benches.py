@@ -215,7 +215,8 @@ def _as_a_worker(*, on_gpu: bool) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(deterministic, warn_only=True)
+        if on_gpu:  # not otherwise: asking PyTorch loads its compiler
+            torch.use_deterministic_algorithms(deterministic, warn_only=True)
         release_cached_memory()
 
 

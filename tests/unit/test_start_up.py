@@ -73,6 +73,34 @@ assert "_dynamo" not in vars(torch)
     assert loaded_by(code) == {"torch"}
 
 
+def test_widths_are_measured_without_the_compiler() -> None:
+    code = """
+from search_spaces.settings import Setting
+from workers.speed import SpeedQuestion
+from workers.speed_benches import speeds_of
+setting = Setting(optimizer="SGD", arguments={"lr": 0.1})
+speeds = speeds_of(SpeedQuestion(task="digits-mlp", setting=setting, most=4, trial_epochs=10**9))
+assert speeds.solo
+"""
+    assert loaded_by(code) == {"torch"}
+
+
+def test_rows_are_trained_without_the_compiler() -> None:
+    code = """
+from search_spaces.settings import Setting
+from workers.messages import Admission, Orders, WorkerSetup
+from workers.worker import Worker
+worker = Worker(WorkerSetup(task="digits-mlp", metric="val_loss", epochs=2))
+setting = Setting(optimizer="SGD", arguments={"lr": 0.1}, batch_size=64)
+admitted = tuple(Admission(number=number, seed=0, setting=setting) for number in range(4))
+for turn in (1, 2):
+    admit = admitted if turn == 1 else ()
+    orders = Orders(lane=0, round=turn, admit=admit, advance=(0, 1, 2, 3))
+    assert len(worker.carry_out(orders).outcomes) == 4
+"""
+    assert loaded_by(code) == {"torch"}
+
+
 def test_an_optimizer_of_a_users_own_finds_the_real_compiler() -> None:
     code = """
 import torch
