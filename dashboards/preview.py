@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
+from itertools import islice
 from time import perf_counter
 from typing import Any
 
@@ -27,6 +28,7 @@ from workers.worker import Worker
 CALIBRATION_WIDTH = 16
 PICTURE_COLUMNS = 60
 WIDEST_BRANCH = 44  # characters
+MOST_DRAWN = 30  # schedules: a screenful
 _BARS = " ▁▂▃▄▅▆▇█"
 
 
@@ -58,10 +60,12 @@ def print_preview(console: Console, space: SearchSpace) -> None:
         table.add_column(
             name, no_wrap=True, justify="left" if name in ("schedule", "rate by epoch") else "right"
         )
-    for label, setting in _middles(space):
+    for label, setting in islice(_middles(space), MOST_DRAWN):
         rates = _rates(space, setting)
         table.add_row(label, sparkline(rates), short(rates[0]), short(max(rates)), short(rates[-1]))
     console.print(table)
+    if len(space.schedules) > MOST_DRAWN:
+        console.print(f"... and {len(space.schedules) - MOST_DRAWN} more schedules")
     console.print(f"for example: {describe(next(iter(_middles(space)))[1].to_json())}")
 
 

@@ -162,7 +162,9 @@ def _without_first(range_: Range) -> Range:
         return Fixed(value=(None, *range_.value[1:]))
     if isinstance(range_, Choice):
         options = tuple(_without_first(option) for option in range_.options)
-        return options[0] if all(option == options[0] for option in options) else Choice(options=options)
+        # Only one without ranges may stand for all: a range is named by the option that it stands in.
+        same = isinstance(options[0], Fixed) and all(option == options[0] for option in options)
+        return options[0] if same else Choice(options=options)
     return range_
 
 

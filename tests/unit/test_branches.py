@@ -153,6 +153,28 @@ def test_a_preview_tells_how_many_each_proposal_has() -> None:
     assert "StepLR step_size=10 gamma=0.5" in said
 
 
+def test_a_preview_draws_a_screenful() -> None:
+    from io import StringIO
+
+    from rich.console import Console
+
+    from dashboards.preview import MOST_DRAWN, print_preview
+
+    gamma = f"{{uniform: [0.1, 0.9], points: {MOST_DRAWN + 5}}}"
+    written = StringIO()
+    space = load(f"branches: {{StepLR: {{step_size: 3, gamma: {gamma}}}}}").space
+    print_preview(Console(file=written, width=140), space)
+    drawn = [line for line in written.getvalue().splitlines() if line.startswith("StepLR step_size=3")]
+    assert len(drawn) == MOST_DRAWN
+    assert "... and 5 more schedules" in written.getvalue()
+
+
+def test_trials_share_rows_unless_the_file_says_no() -> None:
+    assert load("").space.forks
+    assert load("forks: true").space.forks
+    assert not load("forks: false").space.forks
+
+
 def test_numbers_of_a_branch_are_null_only_where_it_sets_them_itself() -> None:
     from sweeps.entries import typed_columns
 

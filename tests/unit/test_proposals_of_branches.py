@@ -120,7 +120,7 @@ def test_the_rest_of_a_family_that_was_cut_comes_next(sampler: str) -> None:
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-@pytest.mark.parametrize("cut", [0, 1, 3])
+@pytest.mark.parametrize("cut", [0, 1, 2, 3])
 def test_a_rebuilt_study_goes_on_as_the_undisturbed_one(sampler: str, cut: int) -> None:
     sweep = Sweep(branched(sampler))
     for _ in range(11):
@@ -159,6 +159,14 @@ def test_tpe_learns_from_every_branch() -> None:
             study.report(one.index, 6, (lr - 0.1) ** 2 + 0.01 * (one.index % 2))
             study.end(one.index, "finished")
     assert sorted(distances[:10])[5] > 2 * sorted(distances[-10:])[5]
+
+
+def test_proposals_of_qmc_are_those_of_the_same_sweep_without_branches() -> None:
+    """A proposal takes one point of the sequence, however many branches it has."""
+    branched_, single = without_cycles("qmc"), replace(space(sampler="qmc"), schedules=BRANCHES[1:2])
+    study, other = Proposals(branched_), Proposals(single)
+    for _ in range(16):
+        assert study.ask(2)[0].setting.arguments == other.ask(1)[0].setting.arguments
 
 
 def test_momentum_of_a_family_has_one_value_to_the_last_bit() -> None:

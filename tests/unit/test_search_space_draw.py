@@ -332,3 +332,20 @@ def test_a_grid_of_nested_choices_has_every_point_once() -> None:
     )
     settings = [json.dumps(setting.to_json()) for setting in settings_of(space(text))]
     assert len(settings) == len(set(settings)) == 4 * 2 + 2 + 1
+
+
+@pytest.mark.parametrize("schedules", ["schedule: ", "branches: [constant, "])
+def test_ranges_in_a_choice_of_betas_keep_their_names_where_a_schedule_cycles_momentum(
+    schedules: str,
+) -> None:
+    betas = ", ".join(f"{{tuple: [{first}, {{log1m: [0.9, 0.999]}}]}}" for first in (0.9, 0.8))
+    cycle = schedules + "{OneCycleLR: {max_lr: 0.1}}" + ("]" if "[" in schedules else "")
+    found = space(f"optimizer: {{Adam: {{lr: 0.1, betas: [{betas}]}}}}\n{cycle}")
+    names: set[str] = set()
+
+    def choose(name: str, range_: Numeric | Choice) -> Value:
+        names.add(name)
+        return len(found.schedules) - 1 if name == "schedule" else range_.at(0.5)
+
+    assert found.draw(choose).arguments["betas"][0] is None
+    assert names <= dimensions(found).keys()
