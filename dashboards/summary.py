@@ -11,6 +11,7 @@ from rich.text import Text
 
 from dashboards.convergence import best_band
 from dashboards.live_view import describe, describe_schedule, duration, short
+from dashboards.usage_words import WIDTH_KEYS, epochs_words, idle_words, slots_words, width_words
 from search_spaces.catalogue import Argument, Catalogue
 from sweeps.records import SweepRow, SweepState, TrialRow, TrialState
 
@@ -26,6 +27,7 @@ def print_summary(
         highlight=False,
         soft_wrap=True,
     )
+    console.print(used_line(sweep, trials), highlight=False, soft_wrap=True)
     if best:
         console.print(best_table(sweep, best))
     for name, label in (("lr", "learning rate"), ("momentum", "momentum")):
@@ -45,6 +47,16 @@ def print_summary(
         for line in own_lines(failures[0].detail.get("traceback", ""), sweep.task):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print(f"next: {' | '.join(next_commands(sweep))}", highlight=False, soft_wrap=True, markup=False)
+
+
+def used_line(sweep: SweepRow, trials: Sequence[TrialRow]) -> str:
+    """What the sweep trained, and how well its slots and workers were used, in one line."""
+    asked, trained = sum(trial.epochs_done for trial in trials), sum(t.epochs_trained for t in trials)
+    slots, idle = slots_words(sweep.usage), idle_words(sweep.usage)
+    told = [f"epochs: {epochs_words(asked, trained)}"]
+    told += [f"slots: {slots}"] if slots else []
+    told += [f"workers: {idle}"] if idle else []
+    return "; ".join(told)
 
 
 def own_lines(traceback: str, task: str) -> list[str]:
@@ -151,9 +163,13 @@ def sweeps_table(sweeps: Sequence[SweepRow], counts: Mapping[int, Mapping[TrialS
 
 
 def sweep_table(
-    sweep: SweepRow, counts: Mapping[TrialState, int], epochs_done: int, best: Sequence[TrialRow]
+    sweep: SweepRow,
+    counts: Mapping[TrialState, int],
+    epochs_asked: int,
+    epochs_trained: int,
+    best: Sequence[TrialRow],
 ) -> Table:
-    """One sweep, a fact a line."""
+    """One sweep, a fact a line. ``epochs_asked``: those of its trials; ``epochs_trained``: those of rows."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -164,13 +180,18 @@ def sweep_table(
         "search": f"{sweep.trials} settings by {sweep.spec['sampler']}, pruner {sweep.spec['pruner']}, "
         f"{sweep.spec['concurrency']} trials at a time, seed {sweep.seed}",
         "trials": ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "none yet",
-        "epochs": f"{epochs_done} trained, at most {sweep.epochs} a trial; {sweep.rounds_done} rounds stored",
+        "epochs": f"{epochs_words(epochs_asked, epochs_trained)}; at most {sweep.epochs} a trial, "
+        f"{sweep.rounds_done} rounds stored",
+        "slots": slots_words(sweep.usage) or "",
+        "workers": idle_words(sweep.usage) or "",
         "created": sweep.created_at,
         "started": sweep.started_at or "",
         "ended": sweep.ended_at or "",
     }
     if sweep.plan:
-        facts["trained as"] = ", ".join(f"{name} {value}" for name, value in sweep.plan.items())
+        facts["width"] = width_words(sweep.plan) or ""
+        plain = {name: value for name, value in sweep.plan.items() if name not in WIDTH_KEYS}
+        facts["trained as"] = ", ".join(f"{name} {value}" for name, value in plain.items())
     if sweep.owner is not None:
         facts["run by"] = f"process {sweep.owner.pid} on {sweep.owner.host}"
     if sweep.error:

@@ -320,7 +320,8 @@ def show(sweep: SweepArgument, home: HomeOption = None, database: DatabaseOption
     with _store(_home(home, database), read_only=True) as store:
         row = store.find_sweep(sweep)
         counts = store.trial_counts(row.id)
-        _print_data(sweep_table(row, counts, store.epochs_total(row.id), store.best_trials(row.id, 1)))
+        asked, trained = store.epochs_total(row.id), store.epochs_trained_total(row.id)
+        _print_data(sweep_table(row, counts, asked, trained, store.best_trials(row.id, 1)))
 
 
 @app.command()

@@ -150,6 +150,11 @@ class StoreReader:
         query = select(func.coalesce(func.sum(trials.c.epochs_done), 0).label("epochs"))
         return int(self._rows(query.where(trials.c.sweep_id == sweep_id))[0].epochs)
 
+    def epochs_trained_total(self, sweep_id: int) -> int:
+        """How many epochs rows were trained for: one that several trials rode on counts once."""
+        query = select(func.coalesce(func.sum(trials.c.epochs_trained), 0).label("epochs"))
+        return int(self._rows(query.where(trials.c.sweep_id == sweep_id))[0].epochs)
+
     def proposals(self, sweep_id: int) -> list[Proposal]:
         """The sweep's proposals by index."""
         query = select(proposals).where(proposals.c.sweep_id == sweep_id).order_by(proposals.c["index"])

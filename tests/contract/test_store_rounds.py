@@ -310,6 +310,7 @@ def test_forks_and_usage_come_back(store: Store) -> None:
     first, second = store.trials(lease.sweep_id)
     assert (first.epochs_trained, first.parent_number, first.fork_step) == (0, None, None)
     assert (second.epochs_trained, second.parent_number, second.fork_step) == (1, 0, 2**40)
+    assert (store.epochs_total(lease.sweep_id), store.epochs_trained_total(lease.sweep_id)) == (3, 1)
     assert store.sweep(lease.sweep_id).usage == usage
     store.commit_round(lease, RoundRecord(rounds_done=2))
     assert store.sweep(lease.sweep_id).usage == usage

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dashboards.publishing import LatePublisher, Publisher
+from sweeps.home import Home
 from tests.unit.sweeps_for_tests import Silence
 
 
@@ -63,3 +69,49 @@ def test_what_has_not_begun_need_not_be_ended(started: Started) -> None:
     publisher.round_closed(object())
     publisher.kill()
     assert started.killed == 1
+
+
+class Ended:
+    """A publishing process that has said what it had to say."""
+
+    def __init__(self, said: dict[str, Any], returncode: int = 0) -> None:
+        self._said = said
+        self.returncode = returncode
+
+    def communicate(self, timeout: float) -> tuple[str, None]:
+        return json.dumps(self._said) + "\n", None
+
+
+def ended(said: dict[str, Any], errors: str = "", returncode: int = 0) -> Publisher:
+    process: Any = Ended(said, returncode)
+    return Publisher(process, io.StringIO(errors))
+
+
+def test_what_people_should_know_of_the_way_is_handed_on() -> None:
+    publisher = ended({"complete": True, "note": "rows were compared with those of another MLflow"})
+    assert publisher.note is None
+    assert publisher.drain() is None
+    assert publisher.note == "rows were compared with those of another MLflow"
+    quiet = ended({"complete": True, "note": None})
+    assert (quiet.drain(), quiet.note) == (None, None)
+
+
+def test_the_last_line_of_what_went_wrong_is_the_problem() -> None:
+    publisher = ended({"complete": False}, errors="first\npublish: MLflow is gone\n", returncode=1)
+    assert publisher.drain() == "publish: MLflow is gone"
+    assert "code 1" in (ended({"complete": True}, returncode=1).drain() or "")
+
+
+def test_a_runner_that_is_done_rings_the_bell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process's standard input stays open until it is drained."""
+    program = "import sys, json; sys.stdin.read(); print(json.dumps(dict(complete=True)))"
+    start = subprocess.Popen
+    monkeypatch.setattr(
+        "dashboards.publishing.subprocess.Popen",
+        lambda _command, **options: start([sys.executable, "-c", program], **options),
+    )
+    publisher = Publisher.start(
+        Home(folder=tmp_path, database="sqlite:///none", tracking="sqlite:///none"), 1
+    )
+    assert publisher._process.poll() is None
+    assert publisher.drain() is None
