@@ -29,9 +29,9 @@ from workers.messages import Admission
 from workers.population import Population
 from workers.process_environment import prepare
 from workers.recipe import Recipe
-from workers.row_graph import graph_of
 from workers.row_layout import plain_formulas
 from workers.row_program import RowProgram
+from workers.row_trace import graph_of
 from workers.solo import SoloTrial
 from workers.stacked_model import StackedModel
 from workers.tasks.classification import Classification

@@ -1,20 +1,19 @@
 """Row graphs: what PyTorch does for rows of a population, written down as a list of its operations.
 
-A function of rows is run once at two widths while every operation is noted
-(torch.fx.experimental.proxy_tensor.make_fx): vmap, autograd and the model's own Python leave no trace but the
-operations. The two lists differ in sizes only, which are linear in the width, so they give the list at every
-width without another run. :mod:`workers.row_program` carries such a list out.
+A function of rows is run once at two widths while every operation is noted (:mod:`workers.row_trace`): vmap,
+autograd and the model's own Python leave no trace but the operations. The two lists differ in sizes only,
+which are linear in the width, so they give the list at every width without another run.
+:mod:`workers.row_program` carries such a list out.
 """
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 RowFunction = Callable[..., Sequence[Tensor]]
@@ -95,18 +94,6 @@ def refs_of(call: Call) -> list[Ref]:
     return [leaf for leaf in leaves if isinstance(leaf, Ref)]
 
 
-def graph_of(function: RowFunction, arguments: Sequence[Tensor]) -> RowGraph:
-    """What ``function`` does with ``arguments``, (rows, ...) each, at any width.
-
-    It is run on copies, at their width and with one row more; where the two disagree about more than sizes,
-    what is returned is right for that width only, see :func:`same_at_every_width`. Raises CannotTrace, and
-    whatever ``function`` raises.
-    """
-    width = len(arguments[0])
-    found = traced(function, [copied(argument) for argument in arguments])
-    return _of_two(found, traced(function, [_wider(argument) for argument in arguments]), width) or found
-
-
 def copied(tensor: Tensor) -> Tensor:
     """A copy with the same strides, or ``tensor`` itself where the rows are one and the same."""
     tensor = tensor.detach()
@@ -115,18 +102,6 @@ def copied(tensor: Tensor) -> Tensor:
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device).copy_(
         tensor
     )
-
-
-def _wider(tensor: Tensor) -> Tensor:
-    """A copy with the first row once more behind the others."""
-    tensor = tensor.detach()
-    sizes = (len(tensor) + 1, *tensor.shape[1:])
-    if tensor.stride(0) == 0:
-        return tensor[:1].expand(sizes)
-    wider = torch.empty_strided(sizes, tensor.stride(), dtype=tensor.dtype, device=tensor.device)
-    wider[:-1] = tensor
-    wider[-1] = tensor[0]
-    return wider
 
 
 def same_at_every_width(graph: RowGraph) -> bool:
@@ -138,51 +113,7 @@ def same_at_every_width(graph: RowGraph) -> bool:
     )
 
 
-def traced(function: RowFunction, arguments: Sequence[Tensor]) -> RowGraph:
-    """What ``function`` does with ``arguments`` at their own width."""
-    from torch.fx.experimental.proxy_tensor import make_fx  # takes long to load, for short sweeps
-
-    module: fx.GraphModule = make_fx(lambda *given: list(function(*given)))(*arguments)
-    places: dict[fx.Node, Ref] = {}
-    inputs = [node for node in module.graph.nodes if node.op == "placeholder"]
-    held = [node for node in module.graph.nodes if node.op == "get_attr"]
-    called = [node for node in module.graph.nodes if node.op == "call_function"]
-    for place, node in enumerate((*inputs, *held, *called)):
-        places[node] = Ref(place)
-    (output,) = (node for node in module.graph.nodes if node.op == "output")
-
-    def placed(value: Any) -> Any:
-        return places[value] if isinstance(value, fx.Node) else value
-
-    calls = [mapped_call(Call(node.target, tuple(node.args), dict(node.kwargs)), placed) for node in called]
-    for call in calls:
-        _refuse(call)
-    return RowGraph(
-        inputs=len(inputs),
-        constants=tuple(_constant(module, node) for node in held),
-        calls=tuple(calls),
-        outputs=tuple(places[node] for node in output.args[0]),
-    )
-
-
-def _constant(module: fx.GraphModule, node: fx.Node) -> Tensor:
-    found = operator.attrgetter(str(node.target))(module)
-    if not isinstance(found, Tensor):
-        raise CannotTrace(f"{node.target} is no tensor")
-    return found.detach()
-
-
-def _refuse(call: Call) -> None:
-    """Operations that are no functions of their arguments, or unknown."""
-    if call.operation is operator.getitem:
-        return
-    if not isinstance(call.operation, torch._ops.OpOverload):
-        raise CannotTrace(f"{call.operation} is no operation of PyTorch's")
-    if torch.Tag.nondeterministic_seeded in call.operation.tags:
-        raise CannotTrace(f"{call.operation} draws random numbers")
-
-
-def _of_two(found: RowGraph, wider: RowGraph, width: int) -> RowGraph | None:
+def of_two_widths(found: RowGraph, wider: RowGraph, width: int) -> RowGraph | None:
     """Both in one, ``wider`` being of one row more; None where they differ in more than sizes."""
     alike = (
         found.outputs == wider.outputs

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from workers.memory import is_out_of_memory, scratch_memory
-from workers.row_graph import CannotTrace, RowFunction, RowGraph, copied, graph_of, same_at_every_width
+from workers.row_graph import CannotTrace, RowFunction, RowGraph, copied, same_at_every_width
 from workers.row_program import RowProgram, Step
+from workers.row_trace import graph_of
 
 MOST_KEPT = 8  # programs, the latest; a population's widths are few
 _LONGEST_REASON = 200

@@ -14,10 +14,11 @@ from tests.unit.test_stacked_modules import TASKS
 from tests.unit.trials_for_tests import admission, population
 from workers import epoch_training, row_updates
 from workers.epoch_training import EpochTraining
-from workers.row_graph import CannotTrace, copied, graph_of, same_at_every_width, traced
+from workers.row_graph import CannotTrace, copied, same_at_every_width
 from workers.row_outputs import writes_into
 from workers.row_program import RowProgram
 from workers.row_programs import RowPrograms
+from workers.row_trace import graph_of, traced
 from workers.row_updates import row_blocks
 
 NEVER = 10**9
@@ -200,6 +201,20 @@ def test_a_function_that_changes_its_mind_is_not_traced(caplog: pytest.LogCaptur
     assert [record.getMessage() for record in caplog.records] == [
         "sums of rows are not traced: its operations by themselves give other bits"
     ]
+
+
+def test_numbers_that_pytorch_does_not_see_are_not_taken_for_constants() -> None:
+    def outside(inputs: Tensor) -> list[Tensor]:
+        return [inputs * float(inputs.numpy().mean())]
+
+    programs = RowPrograms(outside, "products")
+    assert programs.results([torch.arange(12.0).view(4, 3)]) is None
+    assert programs.why_not is not None
+
+
+def test_numbers_that_are_looked_at_are_not_traced() -> None:
+    with pytest.raises(CannotTrace, match="looks at numbers"):
+        graph_of(lambda inputs: [inputs * float(inputs.sum())], [torch.ones(4, 3)])
 
 
 def test_random_numbers_of_pytorchs_generator_are_not_traced() -> None:
