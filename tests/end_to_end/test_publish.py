@@ -263,6 +263,20 @@ def test_the_process_makes_a_database_and_says_what_it_did(tmp_path: Path) -> No
     assert left == {"ravine.db", "mlflow.db", "artifacts"}
 
 
+def test_mlflow_is_not_loaded_where_its_tables_and_the_experiment_are_there(here: Place) -> None:
+    first, second = made_up.finished_sweep(here.store), made_up.finished_sweep(here.store)
+    here.publish(first)
+    code = "import sys; from dashboards import publish; code = publish.main(sys.argv[1:])"
+    code += "; print(code, 'mlflow' in sys.modules)"
+    given = ["--sweep", second, "--database", f"sqlite:///{here.folder / 'ravine.db'}"]
+    given += ["--tracking", here.uri, "--artifacts", here.artifacts]
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *map(str, given)], capture_output=True, text=True, timeout=60
+    )
+    assert (ended.stdout.splitlines()[-1], ended.stderr) == ("0 False", "")
+    check_equal(here, second)
+
+
 def test_an_mlflow_that_does_not_answer_is_told_in_a_sentence(tmp_path: Path) -> None:
     here = Place(tmp_path, made_up.open_store(f"sqlite:///{tmp_path / 'ravine.db'}"))
     made_up.finished_sweep(here.store, trials=1)

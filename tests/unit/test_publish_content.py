@@ -192,7 +192,9 @@ def test_the_best_is_a_finished_trial_by_the_sweeps_goal(stored) -> None:
     assert best_trial(sweep, trials[1:4]) is None
 
 
-@pytest.mark.parametrize("module", ["charts", "tracking", "projection", "publish", "server", "run_content"])
+@pytest.mark.parametrize(
+    "module", ["charts", "tracking", "tracking_rows", "projection", "publish", "server", "run_content"]
+)
 def test_mlflow_is_loaded_only_when_it_is_spoken_to(module: str) -> None:
     code = f"import sys, dashboards.{module}; print('mlflow' in sys.modules)"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
