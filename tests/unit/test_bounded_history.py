@@ -90,7 +90,7 @@ def test_beyond_the_bound_only_what_is_shown_counts() -> None:
         else one
         for one in history
     ]
-    assert proposed(changed, BoundedHistory(**bound)) == proposed(history, BoundedHistory(**bound))
+    assert proposed(changed, BoundedHistory(**bound), 20) == proposed(history, BoundedHistory(**bound), 20)
     everything = {"best": 1000, "newest": 0, "rest": 0}
     assert proposed(changed, BoundedHistory(**everything), 20) != proposed(
         history, BoundedHistory(**everything), 20
