@@ -11,34 +11,27 @@ import argparse
 import cProfile
 import json
 import multiprocessing
-import sys
-from array import array
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median, quantiles
 from tempfile import TemporaryDirectory
-from time import perf_counter, process_time, time
+from time import process_time, time
 from typing import cast
-
-import psutil
 
 from benchmarks.clocks import timed_methods
 from benchmarks.control_plane import PARTS, TEXT, _profile_text
 from benchmarks.null_store import NullStore
-from benchmarks.simulated_pool import Cluster, Conditions, SimulatedPool
+from benchmarks.simulated_pool import Cluster, Conditions
+from benchmarks.simulated_watch import Watch, WatchedPool
 from search_spaces.space import SearchSpace
 from sweeps.processes import current_owner
 from sweeps.records import NewSweep, SweepState
 from sweeps.runner import run_sweep
 from sweeps.session import SweepRun
 from sweeps.store import Store, file_url, open_store
-from sweeps.watching import Snapshot
-from workers.messages import Orders, Report
 
 COLUMNS = (
     ("workers", "workers", "d"),
@@ -47,6 +40,7 @@ COLUMNS = (
     ("seconds", "seconds", ".1f"),
     ("trials_per_second", "trials/s", ".0f"),
     ("epochs_per_second", "epochs/s", ".0f"),
+    ("processor_ms", "cpu ms/trial", ".2f"),
     ("decisions", "decisions", "d"),
     ("decision_ms_median", "decision ms", ".1f"),
     ("decision_ms_p99", "p99", ".1f"),
@@ -82,7 +76,7 @@ class Answer:
     slots: int
     trials: int
     seconds: float
-    processor_seconds: float  # of this process and its threads
+    processor_ms: float  # a trial, of all this process's threads, without the simulation's own
     simulation_seconds: float  # not part of ``seconds``
     trials_per_second: float
     epochs_per_second: float  # stored, those trained again after a loss not counted
@@ -96,72 +90,6 @@ class Answer:
     parts: dict[str, float]  # milliseconds a trial, without the simulation's own
     usage: dict[str, float] = field(default_factory=dict)
     profile: str = ""
-
-
-class WatchedPool:
-    """A simulated pool, and how long the runner takes between a report and the orders that follow it."""
-
-    def __init__(self, pool: SimulatedPool, watch: Watch) -> None:
-        self._pool = pool
-        self._watch = watch
-        self._received: float | None = None
-        self._last_sent: float | None = None
-
-    @property
-    def workers(self) -> int:
-        return self._pool.workers
-
-    def send(self, worker: int, orders: Orders) -> None:
-        with self._watch.simulating():
-            self._pool.send(worker, orders)
-        self._last_sent = self._watch.runner_seconds()
-
-    def receive(self, timeout_seconds: float) -> tuple[int, Report] | None:
-        if self._last_sent is not None and self._received is not None:
-            self._watch.decisions.append(self._last_sent - self._received)
-        self._last_sent = None
-        try:
-            with self._watch.simulating():
-                return self._pool.receive(timeout_seconds)
-        finally:
-            self._received = self._watch.runner_seconds()
-
-    def close(self) -> None:
-        self._pool.close()
-
-
-class Watch:
-    """What a run takes of time and memory."""
-
-    def __init__(self) -> None:
-        self._process = psutil.Process()
-        self._before = self._process.memory_info().rss
-        self._looked = 0.0
-        self.simulation_seconds = 0.0
-        self.resident_added = 0
-        self.epochs_done = 0
-        self.decisions = array("d")
-
-    def runner_seconds(self) -> float:
-        """Time without the simulation's own."""
-        return perf_counter() - self.simulation_seconds
-
-    @contextmanager
-    def simulating(self) -> Iterator[None]:
-        began = perf_counter()
-        try:
-            yield
-        finally:
-            self.simulation_seconds += perf_counter() - began
-
-    def round_closed(self, snapshot: Snapshot) -> None:
-        self.epochs_done = snapshot.epochs_done
-        if perf_counter() - self._looked > 0.2:
-            self._looked = perf_counter()
-            self.resident_added = max(self.resident_added, self._process.memory_info().rss - self._before)
-
-    def said(self, sentence: str) -> None:
-        print(f"  {sentence}", file=sys.stderr)
 
 
 def answer(question: Question) -> Answer:
@@ -233,7 +161,8 @@ def _run(question: Question, space: SearchSpace, store: Store, sweep_id: int) ->
         state = run_sweep(run, current_owner(), lambda: WatchedPool(cluster.start_pool(), watch))
         if profiler is not None:
             profiler.disable()
-        seconds, processor = watch.runner_seconds() - began, process_time() - processor
+        seconds = watch.runner_seconds() - began
+        processor = process_time() - processor - watch.simulation_processor
     assert state is SweepState.finished, state
     parts = {name: 1000 * clock.wall / question.trials for name, clock in clocks.items()}
     parts["ledger"] -= parts["ask"]
@@ -244,7 +173,7 @@ def _run(question: Question, space: SearchSpace, store: Store, sweep_id: int) ->
         slots=question.workers * question.slots,
         trials=question.trials,
         seconds=seconds,
-        processor_seconds=processor,
+        processor_ms=1000 * processor / question.trials,
         simulation_seconds=watch.simulation_seconds,
         trials_per_second=question.trials / seconds,
         epochs_per_second=watch.epochs_done / seconds,
@@ -272,7 +201,8 @@ def _growth(few: Answer, many: Answer) -> str:
     memory = (many.resident_mib_added - few.resident_mib_added) / max(1, many.trials - few.trials)
     return (
         f"{few.slots} slots, {few.trials} trials -> {many.slots} slots, {many.trials} trials: "
-        f"cost a trial x {few.trials_per_second / many.trials_per_second:.2f}, "
+        f"seconds a trial x {few.trials_per_second / many.trials_per_second:.2f}, "
+        f"of the processor x {many.processor_ms / few.processor_ms:.2f}, "
         f"decision's median x {many.decision_ms_median / few.decision_ms_median:.2f}"
         + (f", memory {1024 * memory:.2f} KiB a further trial" if many.trials > few.trials else "")
     )
