@@ -45,14 +45,14 @@ class SettingEntry:
 
     index: int
     numbers: list[int] = field(default_factory=list)
-    values: dict[int, dict[int, float]] = field(default_factory=dict)  # by epoch, then trial
+    values: dict[int, dict[int, float]] = field(default_factory=dict)  # not heard yet: by epoch, then trial
     heard: int = 0  # last epoch whose mean Optuna has heard
     end: str | None = None  # finished | pruned | failed, as told
 
     def mean(self, epoch: int) -> float | None:
         """Mean over the seeds once all have reached ``epoch``."""
-        values = self.values.get(epoch, {})
-        if len(values) < len(self.numbers):
+        values = self.values.get(epoch)
+        if values is None or len(values) < len(self.numbers):
             return None
         return math.fsum(values[number] for number in self.numbers) / len(self.numbers)
 
@@ -107,7 +107,8 @@ def break_off(trial: OpenTrial, outcome: Diverged | Failed) -> tuple[TrialState,
 
 def to_measurement(outcome: Measured, now_ms: int) -> Measurement:
     """The row that stores a trained epoch."""
-    extra = {name: value for name, value in outcome.metrics.items() if name != "val_loss"}
+    extra = dict(outcome.metrics)
+    val_loss = extra.pop("val_loss")
     return Measurement(
         number=outcome.number,
         epoch=outcome.epoch,
@@ -115,7 +116,7 @@ def to_measurement(outcome: Measured, now_ms: int) -> Measurement:
         lr=outcome.lr,
         momentum=outcome.momentum,
         train_loss=outcome.train_loss,
-        val_loss=outcome.metrics["val_loss"],
+        val_loss=val_loss,
         grad_norm=None if math.isnan(outcome.grad_norm) else outcome.grad_norm,
         extra=extra,
         ts_ms=now_ms,

@@ -58,6 +58,7 @@ class Ledger:
             lanes=lanes,
         )
         self._proposals = Proposals(space)
+        self._prunes = space.pruner.name != "none"  # pruners keep what they decided in Optuna's attributes
         self._families = Families(prefixes, space.epochs)
         self._settings: dict[int, SettingEntry] = {}  # of open trials, by index
         self._proposed = 0
@@ -165,11 +166,10 @@ class Ledger:
         changed: dict[int, dict[str, Any]] = {}
         for index in sorted(touched):
             setting = self._settings[index]
-            before = self._proposals.attributes(index)
+            before = self._proposals.attributes(index) if self._prunes else None
             for ended in self._hear(setting, progress):
                 progress[ended.number] = ended
-            after = self._proposals.attributes(index)
-            if after != before:
+            if self._prunes and (after := self._proposals.attributes(index)) != before:
                 changed[index] = after
             if not any(number in self.open for number in setting.numbers):
                 del self._settings[index]
@@ -259,11 +259,9 @@ class Ledger:
         if TrialState.diverged in states or TrialState.failed in states:
             self._end_setting(setting, "pruned" if TrialState.diverged in states else "failed")
             return []
-        for epoch in sorted(epoch for epoch in setting.values if epoch > setting.heard):
-            mean = setting.mean(epoch)
-            if mean is None:
-                break
-            setting.heard = epoch
+        while (mean := setting.mean(setting.heard + 1)) is not None:
+            setting.heard = epoch = setting.heard + 1
+            del setting.values[epoch]
             self._proposals.report(setting.index, epoch, mean)
             if epoch == self.budget.epochs:
                 self._end_setting(setting, "finished")

@@ -142,7 +142,7 @@ def _breaking(outcome: Outcome) -> Callable[[FakePool, int, int], Outcome]:
 def test_a_loop_that_breaks_when_trained_again_ends_so_and_the_sweep_goes_on(
     store: Store, monkeypatch: pytest.MonkeyPatch, outcome: Outcome, state: TrialState, words: str, order: str
 ) -> None:
-    sweep_id, space_ = interrupted(store, order=order, sampler="random")
+    sweep_id, space_ = interrupted(store, order=order, sampler="random", seed=1)
     assert store.trials(sweep_id)[0].state in (TrialState.running, TrialState.waiting)
     stored_epochs = store.trials(sweep_id)[0].epochs_done
     assert stored_epochs > 0
