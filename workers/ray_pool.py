@@ -139,7 +139,8 @@ class RayPool:
         self._workers = RayWorkers(RayRuntime(address, workers=workers)) if started is None else started
         self._ray = self._workers.ray
         self._actors = self._workers.ready(setup, workers)
-        self._pending: deque[tuple[int, Any]] = deque()
+        self._pending: list[tuple[int, Any]] = []
+        self._ready: deque[tuple[int, Any]] = deque()
         self._loops = setup.execution == "loop"
 
     @property
@@ -153,20 +154,28 @@ class RayPool:
 
     def receive(self, timeout_seconds: float) -> tuple[int, Report] | None:
         """The oldest report that is ready, waiting up to ``timeout_seconds`` for one. Raises WorkerLost."""
-        if not self._pending:
+        if not self._ready:
+            self._find_ready(timeout_seconds)
+        if not self._ready:
             return None
-        references = [reference for _, reference in self._pending]
-        ready, _ = self._ray.wait(references, num_returns=1, timeout=timeout_seconds)
-        if not ready:
-            return None
-        index = references.index(ready[0])
-        worker, reference = self._pending[index]
-        del self._pending[index]
+        worker, reference = self._ready.popleft()
         try:
             report: Report = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
             raise WorkerLost(worker, " ".join(str(error).split())[:300]) from error
         return worker, report
+
+    def _find_ready(self, timeout_seconds: float) -> None:
+        """Find all reports that are ready, in the order of their orders, once one of them is.
+
+        All at once: to look for one among those of thousands of workers costs as much as to look for all.
+        """
+        references = [reference for _, reference in self._pending]
+        if not references or not self._ray.wait(references, num_returns=1, timeout=timeout_seconds)[0]:
+            return
+        found = set(self._ray.wait(references, num_returns=len(references), timeout=0)[0])
+        self._ready.extend(pair for pair in self._pending if pair[1] in found)
+        self._pending = [pair for pair in self._pending if pair[1] not in found]
 
     def measure(self, question: SpeedQuestion) -> Speeds | None:
         """How fast trials train where the first worker is. Raises Ray's error where the task fails."""
@@ -175,6 +184,7 @@ class RayPool:
     def close(self) -> None:
         """End the actors, and the runtime where it is ours."""
         self._pending.clear()
+        self._ready.clear()
         if self._loops:
             self._close_loops()
         self._actors = []
