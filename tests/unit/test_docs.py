@@ -64,10 +64,13 @@ def test_ready_made_files_are_good(path: Path) -> None:
     assert loaded.notes == ()
 
 
-def test_the_sweep_file_of_the_readme_is_good() -> None:
-    (text,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
-    loaded = load_space(text, source="README.md", stem="readme", catalogue=torch_catalogue())
-    assert rehearse(loaded.space) == ()
+def test_the_sweep_files_of_the_readme_are_good() -> None:
+    whole, branches = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    with_branches = re.sub(r"^schedule:.*\n(?:  - .*\n)+", branches, whole, flags=re.MULTILINE)
+    for text, schedules in ((whole, 5), (with_branches, 9)):
+        loaded = load_space(text, source="README.md", stem="readme", catalogue=torch_catalogue())
+        assert rehearse(loaded.space) == ()
+        assert len(loaded.space.schedules) == schedules
 
 
 def test_the_main_job_is_the_one_promised() -> None:
