@@ -87,6 +87,7 @@ class Answer:
     occupancy: float  # share of all slots in which a row was in training, over virtual time
     resident_mib_added: float  # most of it at once, beyond what was there before the sweep
     sessions: int
+    first_orders_seconds: list[float]  # by session: from its pool to its first orders, read from the store
     parts: dict[str, float]  # milliseconds a trial, without the simulation's own
     usage: dict[str, float] = field(default_factory=dict)
     profile: str = ""
@@ -158,7 +159,9 @@ def _run(question: Question, space: SearchSpace, store: Store, sweep_id: int) ->
         began, processor = watch.runner_seconds(), process_time()
         if profiler is not None:
             profiler.enable()
-        state = run_sweep(run, current_owner(), lambda: WatchedPool(cluster.start_pool(), watch))
+        state = SweepState.waiting
+        while state is SweepState.waiting:  # after too many losses without progress: resumed at once
+            state = run_sweep(run, current_owner(), lambda: WatchedPool(cluster.start_pool(), watch))
         if profiler is not None:
             profiler.disable()
         seconds = watch.runner_seconds() - began
@@ -184,6 +187,7 @@ def _run(question: Question, space: SearchSpace, store: Store, sweep_id: int) ->
         occupancy=cluster.occupancy,
         resident_mib_added=watch.resident_added / 2**20,
         sessions=cluster.pools,
+        first_orders_seconds=watch.first_orders,
         parts=parts,
         usage=dict(store.sweep(sweep_id).usage or {}),
         profile="" if profiler is None else _profile_text(profiler),
@@ -241,6 +245,8 @@ def main() -> None:
     for found in answers:
         parts = ", ".join(f"{part} {milliseconds:.3f}" for part, milliseconds in found.parts.items())
         print(f"{found.slots} slots, {found.trials} trials: ms a trial: {parts}")
+        if found.sessions > 1:
+            print(f"  from a loss to orders, at most: {max(found.first_orders_seconds[1:]):.2f} s")
     for few, many in pairwise(answers):
         print(_growth(few, many))
     if as_json:

@@ -26,6 +26,7 @@ class WatchedPool:
         self._pool = pool
         self._watch = watch
         self._received: float | None = None
+        self._began: float | None = watch.runner_seconds()
         self._last_sent: float | None = None
 
     @property
@@ -33,6 +34,9 @@ class WatchedPool:
         return self._pool.workers
 
     def send(self, worker: int, orders: Orders) -> None:
+        if self._began is not None:
+            self._watch.first_orders.append(self._watch.runner_seconds() - self._began)
+            self._began = None
         with self._watch.simulating():  # what comes out is worked out here
             self._pool.send(worker, orders)
         self._last_sent = self._watch.runner_seconds()
@@ -65,6 +69,7 @@ class Watch:
         self.resident_added = 0
         self.epochs_done = 0
         self.decisions = array("d")
+        self.first_orders: list[float] = []  # by session: seconds from its pool to its first orders
 
     def runner_seconds(self) -> float:
         """Time without the simulation's own."""
