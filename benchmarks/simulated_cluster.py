@@ -87,6 +87,8 @@ class Answer:
     occupancy: float  # share of all slots in which a row was in training, over virtual time
     resident_mib_added: float  # most of it at once, beyond what was there before the sweep
     sessions: int
+    epochs_trained: int  # an epoch trained again after a loss counted again
+    epochs_stored: int
     first_orders_seconds: list[float]  # by session: from its pool to its first orders, read from the store
     parts: dict[str, float]  # milliseconds a trial, without the simulation's own
     usage: dict[str, float] = field(default_factory=dict)
@@ -187,6 +189,8 @@ def _run(question: Question, space: SearchSpace, store: Store, sweep_id: int) ->
         occupancy=cluster.occupancy,
         resident_mib_added=watch.resident_added / 2**20,
         sessions=cluster.pools,
+        epochs_trained=cluster.epochs_trained,
+        epochs_stored=watch.epochs_done,
         first_orders_seconds=watch.first_orders,
         parts=parts,
         usage=dict(store.sweep(sweep_id).usage or {}),
@@ -246,7 +250,10 @@ def main() -> None:
         parts = ", ".join(f"{part} {milliseconds:.3f}" for part, milliseconds in found.parts.items())
         print(f"{found.slots} slots, {found.trials} trials: ms a trial: {parts}")
         if found.sessions > 1:
-            print(f"  from a loss to orders, at most: {max(found.first_orders_seconds[1:]):.2f} s")
+            print(
+                f"  from a loss to orders, at most: {max(found.first_orders_seconds[1:]):.2f} s; "
+                f"epochs trained / stored: {found.epochs_trained / found.epochs_stored:.2f}"
+            )
     for few, many in pairwise(answers):
         print(_growth(few, many))
     if as_json:
