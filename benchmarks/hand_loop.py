@@ -1,6 +1,6 @@
 """The baseline that counts: a plain torch loop as a good engineer writes it, run in two pinned processes.
 
-Data in RAM, one gather an epoch, torch.optim in whichever of its three ways is fastest here, gradients set
+Data in RAM, shuffled data gathered and torch.optim called in whichever way is fastest here, gradients set
 to None, nothing read from tensors before an epoch's end, one thread, evaluation after each epoch. The same
 loop trains the trials of Ray Tune and Optuna. It shares initial weights and data order with Ravine, so that
 all train the same numbers.
@@ -9,11 +9,13 @@ all train the same numbers.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from time import perf_counter, process_time
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer, lr_scheduler
 
 from benchmarks.frozen_trials import frozen_trials, half
@@ -24,17 +26,31 @@ from workers.tasks.registry import make_task, task_data
 from workers.tasks.task import Data, Task
 from workers.wsd import WSD
 
-Way = Mapping[str, bool]
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What a good engineer tries: which is faster depends on the model and the data."""
+
+    optimizer: Mapping[str, bool]  # how torch.optim carries out an update, as arguments of its classes
+    gathers_epoch: bool  # shuffled data are put side by side once an epoch; else batch by batch
+
+
 WAYS: Mapping[str, Way] = {
-    "fused": {"fused": True},
-    "foreach": {"foreach": True},
-    "one by one": {"foreach": False},
+    f"{optimizer}, gathered {'an epoch' if gathers_epoch else 'a batch'} at a time": Way(
+        arguments, gathers_epoch
+    )
+    for optimizer, arguments in (
+        ("fused", {"fused": True}),
+        ("foreach", {"foreach": True}),
+        ("one by one", {"foreach": False}),
+    )
+    for gathers_epoch in (True, False)
 }
-"""How torch.optim may carry out an update, as arguments of its classes."""
+FUSED = "fused, gathered an epoch at a time"
 
 CYCLES_MOMENTUM = ("OneCycleLR", "CyclicLR")
 DIVERGED = 1000  # times the first update's loss, as Ravine's rule has it
-_TRIES = 3
+_TRIES = 2
 
 
 class PlainTrial:
@@ -48,7 +64,8 @@ class PlainTrial:
         self._updates = data.updates_per_epoch(setting.batch_size)
         self._data = data
         self.model = initial_model(task, seed)
-        self._optimizer = _optimizer(self.model, setting, way)
+        self._optimizer = _optimizer(self.model, setting, way.optimizer)
+        self._gathers_epoch = way.gathers_epoch
         self._schedule = _schedule(setting, self._optimizer, epochs, self._updates)
         self._every_update = setting.schedule.every == "step"
         self._watches = setting.schedule.name == "ReduceLROnPlateau"
@@ -58,16 +75,10 @@ class PlainTrial:
     def train_epoch(self) -> dict[str, float]:
         """Train an epoch and evaluate: ``train_loss`` and the task's metrics."""
         order = data_order(self._seed, self.epochs_done + 1, len(self._data.train_inputs))
-        order = order[: self._updates * self._batch]
-        batches = zip(
-            self._data.train_inputs[order].split(self._batch),
-            self._data.train_targets[order].split(self._batch),
-            strict=True,
-        )
         model, optimizer, loss_of = self.model, self._optimizer, self._task.loss
         model.train()
         losses = []
-        for inputs, targets in batches:
+        for inputs, targets in self._batches(order[: self._updates * self._batch]):
             optimizer.zero_grad(set_to_none=True)
             loss = loss_of(model(inputs), targets)
             loss.backward()
@@ -83,6 +94,15 @@ class PlainTrial:
             self._schedule.step(*([found["val_loss"]] if self._watches else []))
         return found
 
+    def _batches(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        inputs, targets = self._data.train_inputs, self._data.train_targets
+        if self._gathers_epoch:
+            parts = torch.split(inputs[order], self._batch), torch.split(targets[order], self._batch)
+            yield from zip(*parts, strict=True)
+        else:
+            for picked in torch.split(order, self._batch):
+                yield inputs[picked], targets[picked]
+
     def has_diverged(self, found: Mapping[str, float]) -> bool:
         """By Ravine's rule, as far as an epoch's numbers tell."""
         train_loss, val_loss = found["train_loss"], found["val_loss"]
@@ -97,7 +117,7 @@ class PlainTrial:
             return {name: value.item() for name, value in metrics.items()}
 
 
-def _optimizer(model: torch.nn.Module, setting: Setting, way: Way) -> Optimizer:
+def _optimizer(model: torch.nn.Module, setting: Setting, way: Mapping[str, bool]) -> Optimizer:
     kind = getattr(torch.optim, setting.optimizer)
     arguments = dict(setting.arguments)
     if setting.schedule.name in CYCLES_MOMENTUM:  # and sets it before the first update

@@ -45,7 +45,7 @@ class Workload:
 
     rates: dict[str, list[Rate]] = field(default_factory=dict)
     cold_seconds: float = 0.0  # of Ravine's first pass over the list, programs made meanwhile
-    way: str = ""  # of torch.optim in the hand loop
+    way: str = ""  # of the hand loop
     plan: dict[str, Any] = field(default_factory=dict)
 
     def ours(self) -> str:
@@ -72,7 +72,7 @@ class Workload:
         plan = f"{self.plan['execution']}, width {self.plan['width']}, {self.plan['convolutions']}"
         return (
             *lines,
-            f"ratio by processor time {number(ours / hand)}; torch.optim {self.way}; Ravine {plan}; its "
+            f"ratio by processor time {number(ours / hand)}; hand loop {self.way}; Ravine {plan}; its "
             f"first pass, with making programs, took {self.cold_seconds:.1f} s",
         )
 

@@ -16,7 +16,7 @@ from benchmarks import gates, main_job, measuring, results_page, speed
 from benchmarks.decay_study import BOUND, read, sweep_file
 from benchmarks.figures import FIGURES, Found, chosen
 from benchmarks.frozen_trials import COUNT, digest, frozen_trials, half
-from benchmarks.hand_loop import WAYS, PlainTrial, load, train_half
+from benchmarks.hand_loop import FUSED, WAYS, PlainTrial, load, train_half
 from benchmarks.machine import Between
 from benchmarks.measuring import Rate, Workload, target_found
 from benchmarks.pinned_pair import Done, JobFailed, PinnedPair, processor_seconds, wall_seconds
@@ -78,7 +78,7 @@ def test_two_processes_share_it_evenly_and_more_seeds_are_other_trials() -> None
     ids=lambda given: given if isinstance(given, str) else given.name,
 )
 def test_the_hand_loop_trains_what_solo_trains(task: str, schedule: Schedule) -> None:
-    """In float32, over epochs in which rounding has not grown yet; by all of torch.optim's ways."""
+    """In float32, over epochs in which rounding has not grown yet; in all of its ways."""
     workload = WORKLOADS[task]
     learning = {} if schedule.name == "OneCycleLR" else {"lr": 0.02, "momentum": 0.8}
     setting = Setting(
@@ -107,7 +107,7 @@ def test_the_hand_loop_trains_what_solo_trains(task: str, schedule: Schedule) ->
 def test_the_hand_loop_tells_divergence() -> None:
     made, data = load(WORKLOADS[MAIN])
     setting = Setting(optimizer="SGD", arguments={"lr": 1e6}, batch_size=32)
-    trial = PlainTrial(made, data, setting, seed=0, epochs=1, way=WAYS["fused"])
+    trial = PlainTrial(made, data, setting, seed=0, epochs=1, way=WAYS[FUSED])
     assert trial.has_diverged(trial.train_epoch())
     assert main_job.judged(trial, {"train_loss": math.nan, "val_loss": 1.0}) == main_job.LOST
 
@@ -115,7 +115,7 @@ def test_the_hand_loop_tells_divergence() -> None:
 def test_both_sides_count_the_same_trial_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(WORKLOADS, MAIN, replace(WORKLOADS[MAIN], epochs=2))  # type: ignore[arg-type]
     plan = {"execution": "stacked", "convolutions": "grouped", "width": 4}
-    hand = train_half(0, MAIN, "fused", 6)
+    hand = train_half(0, MAIN, FUSED, 6)
     rows = train_rows(0, MAIN, plan, 4, 1, 6)  # six trials in four places: two come later
     assert hand["trial_steps"] == rows["trial_steps"] == 6 * 2 * 44
     assert hand["seconds"] > 0
