@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 from typing import Any
 
@@ -39,7 +40,6 @@ class RayRuntime:
         self._error: BaseException | None = None
         self._connected = threading.Event()
         self._closing = threading.Event()
-        # Ray puts a handler for SIGTERM in place that ends the process, but not in a thread like this one.
         self._thread = threading.Thread(target=self._serve, name="ray runtime", daemon=True)
         self._thread.start()
 
@@ -54,6 +54,9 @@ class RayRuntime:
             ) from self._error
         if self._error is not None:
             raise self._error
+        if threading.current_thread() is threading.main_thread():
+            # Ray has put a handler of its own beneath Python's, which reports a crash and ends the process.
+            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
         import ray
 
         return ray

@@ -24,7 +24,8 @@ def test_your_own_task(tmp_path: Path) -> None:
     home = tmp_path / "home"
     ran = ravine("launch", tmp_path / "spirals.yaml", "--ray", "none", "--json", "--trials", "6", home=home)
     assert ran.code == 0, ran.stderr
-    assert "solo" not in ran.stderr
+    # One trial at a time may well be faster alone; any other reason would be about the model.
+    assert "not stacked" not in ran.stderr or "that is faster here" in ran.stderr
     found = ran.result
     assert found["trials"]["finished"] + found["trials"]["diverged"] == 6
     assert found["best"]["value"] < 0.4
