@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from bisect import insort
 
-BEST = 100
-NEWEST = 300
-REST = 100  # spread evenly over all the others
+BEST = 200
+NEWEST = 600
+REST = 200  # spread evenly over all the others
 
 Rank = tuple[float, ...]
 """Settings that ended with a smaller one are better."""
