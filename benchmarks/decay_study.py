@@ -30,6 +30,7 @@ class Studied:
     """One launch of the study."""
 
     seconds: float  # from the start of the process to its end, published
+    core_seconds: float  # of all its processes
     training_seconds: float  # between the first and the last measurement
     epochs_asked: int
     epochs_trained: int
@@ -42,7 +43,7 @@ def study(task: str, *, forks: bool) -> Studied:
         file, home = Path(folder) / "decay_study.yaml", Path(folder) / "home"
         file.write_text(sweep_file(task, forks=forks), encoding="utf-8")
         launched = launch(file, home)
-        return read(home / "ravine.db", launched.seconds)
+        return read(home / "ravine.db", launched.seconds, launched.core_seconds)
 
 
 def sweep_file(task: str, *, forks: bool) -> str:
@@ -58,7 +59,7 @@ def sweep_file(task: str, *, forks: bool) -> str:
     return yaml.safe_dump(described)
 
 
-def read(database: Path, seconds: float) -> Studied:
+def read(database: Path, seconds: float, core_seconds: float) -> Studied:
     """What a launch has stored."""
     connection = sqlite3.connect(database)
     try:
@@ -69,6 +70,7 @@ def read(database: Path, seconds: float) -> Studied:
         connection.close()
     return Studied(
         seconds=seconds,
+        core_seconds=core_seconds,
         training_seconds=(last - first) / 1000,
         epochs_asked=sum(done for done, _, _ in trials),
         epochs_trained=sum(trained for _, trained, _ in trials),

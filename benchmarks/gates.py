@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.ravine_side import ROOT
+from benchmarks.whole_process import ROOT
 
 GATES: Mapping[str, tuple[str, ...]] = {
     "parity": (

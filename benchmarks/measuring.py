@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from benchmarks.main_job import FILE
 from benchmarks.pinned_pair import Done, PinnedPair, processor_seconds, wall_seconds
 from benchmarks.series import Series, in_turns, number, ratios
 from benchmarks.time_to_target import RivalFailed, run_rival, seconds_of_ravine, seconds_of_ray_tune, target
+from benchmarks.whole_process import Ran
 from benchmarks.workloads import MAIN
 
 Say = Callable[[str], None]
@@ -112,42 +114,51 @@ def measure_workload(name: str, repeats: int, *, quick: bool, say: Say) -> Workl
 
 def launches(trials: int, repeats: int, *, key: str, counts: bool, optuna: bool, say: Say) -> Found:
     """Whole launches of the main job beside Ray Tune, once, and where asked Optuna, once."""
-    ours: list[float] = []
+    ours: list[ravine_side.Launched] = []
 
     def launch() -> None:
         say(f"Ravine, {trials} trials, repeat {len(ours) + 1} of {repeats}")
         with tempfile.TemporaryDirectory(prefix="ravine-bench-") as folder:
             launched = ravine_side.launch(FILE, Path(folder) / "home", "--trials", str(trials))
         assert launched.result["trials"]["failed"] == 0, launched.result
-        ours.append(launched.seconds)
+        ours.append(launched)
 
     launch()
     say(f"Ray Tune, {trials} trials, once")
-    rival = _seconds_of("ray_tune_rival", trials)
+    rival = _rival("ray_tune_rival", trials)
     while len(ours) < repeats:
         launch()
-    detail = [f"Ravine {Series(tuple(ours)).told()} s", f"Ray Tune {rival:.1f} s (one repeat)"]
+    seconds = [launched.seconds for launched in ours]
+    cores = [launched.core_seconds for launched in ours]
+    detail = [
+        f"Ravine {Series(tuple(seconds)).told()} s, of cores {Series(tuple(cores)).told()} s",
+        f"Ray Tune {_rival_told(rival, seconds, cores)}",
+    ]
     if optuna:
         say(f"Optuna, {trials} trials, once")
         try:
-            other = _seconds_of("optuna_rival", trials)
-            detail.append(
-                f"Optuna, SQLite, two processes {other:.1f} s (one repeat): {number(other / median(ours))}x"
-            )
-        except RivalFailed as error:
+            other = _rival("optuna_rival", trials)
+            detail.append(f"Optuna, SQLite, two processes {_rival_told(other, seconds, cores)}")
+        except (RivalFailed, subprocess.TimeoutExpired) as error:
             detail.append(f"Optuna failed: {error}")
     part = "" if counts else f"{trials} trials"
-    series = ratios([rival], ours)
+    series = ratios([rival.seconds], seconds)
     return Found(key=key, part=part, series=series, counts=counts, detail=tuple(detail))
 
 
-def _seconds_of(module: str, trials: int) -> float:
-    from time import perf_counter
-
-    began = perf_counter()
-    found = run_rival(module, "--trials", str(trials))
+def _rival(module: str, trials: int) -> Ran:
+    found, ran = run_rival(module, "--trials", str(trials))
     assert found["trials"] == trials, found
-    return perf_counter() - began
+    return ran
+
+
+def _rival_told(rival: Ran, seconds: Sequence[float], cores: Sequence[float]) -> str:
+    """Of one run of a rival, and how it compares with Ravine's medians by both clocks."""
+    by_wall, by_cores = rival.seconds / median(seconds), rival.core_seconds / median(cores)
+    return (
+        f"{rival.seconds:.1f} s, of cores {rival.core_seconds:.1f} s (one repeat): {number(by_wall)}x, "
+        f"by core-seconds {number(by_cores)}x"
+    )
 
 
 def to_target(studies: int, *, counts: bool, say: Say) -> Found:
@@ -202,9 +213,11 @@ def decay(name: str, repeats: int, *, say: Say) -> tuple[Found, Found]:
     epochs = Series(tuple(one.epochs_asked / one.epochs_trained for one in forked[:1]))
     wall = ratios([one.seconds for one in unforked], [one.seconds for one in forked])
     training = ratios([one.training_seconds for one in unforked], [one.training_seconds for one in forked])
+    cores = ratios([one.core_seconds for one in unforked], [one.core_seconds for one in forked])
     seconds = (
         f"with forks {Series(tuple(one.seconds for one in forked)).told()} s, without "
-        f"{Series(tuple(one.seconds for one in unforked)).told()} s; training alone {training.told()}x"
+        f"{Series(tuple(one.seconds for one in unforked)).told()} s; training alone {training.told()}x; "
+        f"by core-seconds of the launches {cores.told()}x"
     )
     asked = f"{forked[0].epochs_asked} epochs asked, {forked[0].epochs_trained} trained"
     return (

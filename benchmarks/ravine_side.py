@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
 from benchmarks.frozen_trials import frozen_trials, half
+from benchmarks.whole_process import ROOT, run
 from benchmarks.workloads import WORKLOADS, Workload
 from workers.messages import Admission, Diverged, Failed, Orders, WorkerSetup
-
-ROOT = Path(__file__).resolve().parent.parent
-PATIENCE_SECONDS = 3600.0  # for one launch
 
 SWEEP = """\
 task: TASK
@@ -149,29 +145,18 @@ class Launched:
     """One launch, from the start of its process until MLflow was up to date and the process ended."""
 
     seconds: float
+    core_seconds: float  # of all its processes
     result: Mapping[str, Any]  # the object of --json
     began_ms: int  # of the wall clock
-    said: str
 
 
 def launch(file: Path, home: Path, *options: str, workers: int = 2) -> Launched:
     """``ravine launch FILE``. Raises LaunchFailed where its exit code is not 0, or not all is published."""
-    from time import time
-
     command = [sys.executable, "-m", "sweeps", "launch", str(file), "--home", str(home)]
     command += ["--workers", str(workers), "--json", *options]
-    began_ms, began = int(1000 * time()), perf_counter()
-    ended = subprocess.run(
-        command,
-        cwd=ROOT,
-        env=dict(os.environ),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
-    seconds = perf_counter() - began
-    if ended.returncode != 0 or "not up to date" in ended.stderr:
-        raise LaunchFailed(f"exit code {ended.returncode}: {ended.stderr[-2000:]}")
-    result = json.loads(ended.stdout.splitlines()[-1])
-    return Launched(seconds=seconds, result=result, began_ms=began_ms, said=ended.stderr)
+    began_ms = int(1000 * time())
+    ran = run(command)
+    if ran.code != 0 or "not up to date" in ran.said:
+        raise LaunchFailed(f"exit code {ran.code}: {ran.said[-2000:]}")
+    result = json.loads(ran.output.splitlines()[-1])
+    return Launched(seconds=ran.seconds, core_seconds=ran.core_seconds, result=result, began_ms=began_ms)

@@ -15,18 +15,19 @@ import json
 import math
 import random
 import sqlite3
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from time import time
+from typing import Any
 
 import yaml
 
 from benchmarks import main_job
-from benchmarks.ravine_side import PATIENCE_SECONDS, ROOT, launch
+from benchmarks.ravine_side import launch
+from benchmarks.whole_process import Ran, run
 from search_spaces.settings import Setting
 
 DRAWN, CANDIDATES, SEEDS = 64, 8, 10
@@ -113,7 +114,7 @@ def reached(database: Path, target: float, began_ms: int) -> float:
 def seconds_of_ray_tune(target: float, seed: int, trials: int = TRIALS, epochs: int = EPOCHS) -> float:
     """Until Ray Tune with ASHAScheduler has heard of an epoch that is as good; infinite where it has not."""
     began = time()
-    found = run_rival(
+    found, _ = run_rival(
         "ray_tune_rival",
         *("--trials", str(trials), "--epochs", str(epochs), "--seed", str(seed)),
         *("--asha", "--target", repr(target)),
@@ -121,20 +122,13 @@ def seconds_of_ray_tune(target: float, seed: int, trials: int = TRIALS, epochs: 
     return math.inf if found["target_at"] is None else found["target_at"] - began
 
 
-def run_rival(module: str, *arguments: str) -> dict[str, float]:
-    """A rival's whole process; the object that it prints last. Raises RivalFailed."""
-    ended = subprocess.run(
-        [sys.executable, "-m", f"benchmarks.{module}", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
-    lines = ended.stdout.splitlines()
-    if ended.returncode != 0 or not lines:
-        raise RivalFailed(f"{module}: exit code {ended.returncode}: {ended.stderr[-2000:]}")
-    found: dict[str, float] = json.loads(lines[-1])
+def run_rival(module: str, *arguments: str) -> tuple[dict[str, Any], Ran]:
+    """A rival's whole process: the object that it prints last, and what it took. Raises RivalFailed."""
+    ran = run([sys.executable, "-m", f"benchmarks.{module}", *arguments])
+    lines = ran.output.splitlines()
+    if ran.code != 0 or not lines:
+        raise RivalFailed(f"{module}: exit code {ran.code}: {ran.said[-2000:]}")
+    found: dict[str, Any] = json.loads(lines[-1])
     if found.get("failed"):
         raise RivalFailed(f"{module}: {found['failed']} trials failed")
-    return found
+    return found, ran
