@@ -16,6 +16,7 @@ from typing import Any
 
 NAME = "main-job"
 PROCESSES = 2
+LOCK_SECONDS = 100.0
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with tempfile.TemporaryDirectory(prefix="optuna-") as folder:
         url = f"sqlite:///{Path(folder) / 'optuna.db'}"
-        optuna.create_study(study_name=NAME, storage=url, direction="minimize")
+        optuna.create_study(study_name=NAME, storage=_storage(url), direction="minimize")
         context = multiprocessing.get_context("spawn")
         cores = sorted(os.sched_getaffinity(0))
         begun = context.Value("i", 0)
@@ -48,8 +49,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for process in processes:
             process.join()
         assert all(process.exitcode == 0 for process in processes), "a process of the study failed"
-        study = optuna.load_study(study_name=NAME, storage=url)
+        study = optuna.load_study(study_name=NAME, storage=_storage(url))
         print(json.dumps({"trials": len(study.trials), "best": study.best_value}))
+
+
+def _storage(url: str) -> Any:
+    """SQLite's own five seconds of waiting for the other process end a study on a busy machine."""
+    from optuna.storages import RDBStorage
+
+    return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": LOCK_SECONDS}})
 
 
 def _optimize(url: str, begun: Any, wanted: argparse.Namespace, part: int, core: int) -> None:
@@ -63,7 +71,7 @@ def _optimize(url: str, begun: Any, wanted: argparse.Namespace, part: int, core:
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = optuna.samplers.TPESampler(seed=wanted.seed + part)
-    study = optuna.load_study(study_name=NAME, storage=url, sampler=sampler)
+    study = optuna.load_study(study_name=NAME, storage=_storage(url), sampler=sampler)
 
     def objective(trial: optuna.Trial) -> float:
         def report(epoch: int, value: float) -> bool:

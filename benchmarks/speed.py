@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from time import monotonic
 from typing import Any
 
@@ -114,7 +115,9 @@ class Run:
                 ratio = Found(key=own[0], part=part, series=timed.ratio(), detail=(*timed.detail(), share))
                 if name != MAIN:
                     return [ratio]
-                return [ratio, Found(key="limit", series=Series(shares), detail=(f"{timed.ours()}",))]
+                by_processor = [rate.by_processor / self.limits[name] for rate in timed.rates[timed.ours()]]
+                detail = f"{timed.ours()}; by processor time {100 * median(by_processor):.0f} %"
+                return [ratio, Found(key="limit", series=Series(shares), detail=(detail,))]
 
             self._measure(own, measure, part="" if name == MAIN else name)
 
