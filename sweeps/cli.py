@@ -188,9 +188,10 @@ def _begun_runtime(ray: str, workers: int | None) -> Iterator[RayRuntime | None]
     if ray != "local":
         yield None
         return
+    from sweeps.processes import available_cores
     from workers.ray_runtime import RayRuntime
 
-    runtime = RayRuntime(None, workers=workers or os.cpu_count() or 1)
+    runtime = RayRuntime(None, workers=workers or available_cores())
     try:
         yield runtime
     finally:

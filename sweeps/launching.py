@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from search_spaces.space import SearchSpace
 from sweeps.execution_choice import Share, even_share
 from sweeps.execution_plan import execution_plan, told_of_plan
-from sweeps.processes import current_owner
+from sweeps.processes import available_cores, current_owner
 from sweeps.records import SweepRow, SweepState
 from sweeps.runner import run_sweep
 from sweeps.session import SweepRun
@@ -91,57 +90,62 @@ def run_stored_sweep(
     from workers.torch_catalogue import catalogue_for
 
     plan = sweep.plan or execution_plan(space)
-    ahead = _started_ahead(runtime, plan, _resources(space, plan, workers=workers, ray=ray))
-    if sweep.plan is None:
-        plan = _measured(plan, sweep, space, workers=workers, ray=ray, speeds=speeds, observer=observer)
     resources = _resources(space, plan, workers=workers, ray=ray)
-    rows = even_share(space.concurrency, resources.workers).rows
-    setup = WorkerSetup(
-        task=space.task,
-        metric=space.metric.name,
-        epochs=space.epochs,
-        execution=plan["execution"],
-        device=plan["device"],
-        precision=plan.get("precision", "float32"),
-        convolutions=plan.get("convolutions", "grouped"),
-        threads=resources.threads,
-        width=width_of(plan, rows, resources.threads),
-        forks=space.forks and plan["execution"] == "stacked",
-    )
-    run = SweepRun(
-        store=store,
-        sweep_id=sweep.id,
-        space=space,
-        catalogue=catalogue_for(space.task),
-        plan={**plan, "threads": resources.threads, "workers": resources.workers, "width": setup.width},
-        observer=observer,
-        interrupted=interrupted,
-        now=time,
-        prefixes=partial(prefixes, space.task, space.epochs) if setup.forks else None,
-    )
+    with _started_ahead(runtime, plan, resources) as ahead:
+        if sweep.plan is None:
+            plan = _measured(plan, sweep, space, workers=workers, ray=ray, speeds=speeds, observer=observer)
+        resources = _resources(space, plan, workers=workers, ray=ray)
+        rows = even_share(space.concurrency, resources.workers).rows
+        setup = WorkerSetup(
+            task=space.task,
+            metric=space.metric.name,
+            epochs=space.epochs,
+            execution=plan["execution"],
+            device=plan["device"],
+            precision=plan.get("precision", "float32"),
+            convolutions=plan.get("convolutions", "grouped"),
+            threads=resources.threads,
+            width=width_of(plan, rows, resources.threads),
+            forks=space.forks and plan["execution"] == "stacked",
+        )
+        run = SweepRun(
+            store=store,
+            sweep_id=sweep.id,
+            space=space,
+            catalogue=catalogue_for(space.task),
+            plan={**plan, "threads": resources.threads, "workers": resources.workers, "width": setup.width},
+            observer=observer,
+            interrupted=interrupted,
+            now=time,
+            prefixes=partial(prefixes, space.task, space.epochs) if setup.forks else None,
+        )
 
-    def start() -> Pool:
-        problem = task_file_problem(sweep.spec)
-        if problem is not None:
-            raise PoolUnavailable(f"{problem}; put it back as it was, and resume")
-        nonlocal ahead
-        started, ahead = ahead, None  # a runtime that has lost a worker is not used again
-        return start_pool(setup, resources, started)
+        def start() -> Pool:
+            problem = task_file_problem(sweep.spec)
+            if problem is not None:
+                raise PoolUnavailable(f"{problem}; put it back as it was, and resume")
+            # A runtime that has lost a worker is not used again.
+            return start_pool(setup, resources, ahead.pop() if ahead else None)
 
-    return run_sweep(run, current_owner(), start)
+        return run_sweep(run, current_owner(), start)
 
 
+@contextmanager
 def _started_ahead(
     runtime: RayRuntime | None, plan: Mapping[str, Any], resources: Resources
-) -> RayWorkers | None:
-    """Workers that load torch while this process measures."""
-    if runtime is None:
-        return None
-    from workers.ray_pool import RayWorkers
+) -> Iterator[list[RayWorkers]]:
+    """Workers that load torch while this process measures, to be taken; what nobody takes is ended."""
+    ahead: list[RayWorkers] = []
+    if runtime is not None:
+        from workers.ray_pool import RayWorkers
 
-    ahead = RayWorkers(runtime)
-    ahead.start_soon(plan["device"], resources.threads, resources.workers)
-    return ahead
+        ahead.append(RayWorkers(runtime))
+        ahead[0].start_soon(plan["device"], resources.threads, resources.workers)
+    try:
+        yield ahead
+    finally:
+        for workers in ahead:
+            workers.close()
 
 
 def _measured(
@@ -199,7 +203,7 @@ def _resources(space: SearchSpace, plan: Mapping[str, Any], *, workers: int | No
         space,
         workers=workers,
         ray=ray,
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=available_cores(),
         devices=torch.cuda.device_count() if plan["device"] == "cuda" else 0,
         stacked=plan["execution"] == "stacked",
         threads=plan.get("threads"),

@@ -10,6 +10,11 @@ import psutil
 from sweeps.records import Owner
 
 
+def available_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def current_owner() -> Owner:
     """This process."""
     pid = os.getpid()

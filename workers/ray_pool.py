@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cached_property
 from typing import Any
 
 from workers.messages import Note, Orders, Report, WorkerSetup
@@ -39,7 +40,9 @@ class RayWorkers:
 
     def start(self, device: str, threads: int, workers: int) -> None:
         """Have ``workers`` actors of ``threads`` each, which load torch at once. Raises PoolUnavailable."""
-        options: dict[str, Any] = {"num_cpus": threads, "max_restarts": 0, "max_task_retries": 0}
+        # On this machine we say how many there are; Ray would let one wait for processors that it has not.
+        processors = 0 if self._runtime.is_local else threads
+        options: dict[str, Any] = {"num_cpus": processors, "max_restarts": 0, "max_task_retries": 0}
         if device == "cuda":
             options["num_gpus"] = 1
         if options != self._options:
@@ -92,13 +95,19 @@ class RavineWorker:
         """Load what every worker needs."""
         import workers.worker  # noqa: F401 - takes a second or two
 
-        self._worker: Any = None
+        self._setup: WorkerSetup | None = None
 
     def begin(self, setup: WorkerSetup) -> None:
-        """Work by ``setup`` from now on."""
+        """Work by ``setup`` from the first orders on."""
+        self._setup = setup
+
+    @cached_property
+    def _worker(self) -> Any:
+        """Made by the first orders, whose report tells where that fails."""
         from workers.worker import Worker
 
-        self._worker = Worker(setup)
+        assert self._setup is not None  # noqa: S101 - begin comes before any orders
+        return Worker(self._setup)
 
     def carry_out(self, orders: Orders) -> Report:
         """See :meth:`workers.worker.Worker.carry_out`."""
@@ -162,7 +171,8 @@ class RayPool:
         try:
             report: Report = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
-            raise WorkerLost(worker, " ".join(str(error).split())[:300]) from error
+            cause = getattr(error, "cause", None) or error  # what a worker raised, without Ray's traceback
+            raise WorkerLost(worker, " ".join(str(cause).split())[:300]) from error
         return worker, report
 
     def _find_ready(self, timeout_seconds: float) -> None:

@@ -43,11 +43,16 @@ class RayRuntime:
         self._thread = threading.Thread(target=self._serve, name="ray runtime", daemon=True)
         self._thread.start()
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it is on this machine, for this program alone."""
+        return self._address is None
+
     def connected(self) -> Any:
         """The module ``ray``, once it is connected. Raises PoolUnavailable."""
         self._connected.wait()
         if isinstance(self._error, _REFUSALS):
-            where = "a local Ray runtime" if self._address is None else f"the Ray cluster at {self._address}"
+            where = "a local Ray runtime" if self.is_local else f"the Ray cluster at {self._address}"
             sentence = " ".join(str(self._error).split())[:300]
             raise PoolUnavailable(
                 f"cannot reach {where}: {sentence}; check the address, or train without Ray: --ray none"
@@ -86,7 +91,7 @@ class RayRuntime:
 
         if ray.is_initialized():
             return False
-        if self._address is None:
+        if self.is_local:
             prepare(os.environ)  # its processes inherit this one's environment
             ahead = max(1, min(self._workers, MOST_STARTED_AHEAD))
             # "local": never somebody else's runtime that happens to be on this machine.

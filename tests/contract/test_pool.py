@@ -138,3 +138,26 @@ def test_speeds_are_measured_where_the_workers_are(start_pool: StartPool) -> Non
     wrong = replace(question, setting=replace(setting, task_arguments={"nothing": 1}))
     with pytest.raises(Exception, match="no arguments"):
         pool.measure(wrong)  # type: ignore[attr-defined]
+
+
+@pytest.mark.ray
+def test_workers_of_more_threads_than_the_runtime_has_processors_work(ray_runtime: None) -> None:
+    """How many there are is ours to say on this machine; Ray would let them wait for ever."""
+    pool = RayPool(replace(SETUP, threads=8), 2)
+    try:
+        for worker in (0, 1):
+            pool.send(worker, Orders(lane=0, round=1, admit=(trial(worker),), advance=(worker,)))
+        assert {received[0] for _ in range(2) if (received := pool.receive(60)) is not None} == {0, 1}
+    finally:
+        pool.close()
+
+
+@pytest.mark.ray
+def test_a_worker_that_cannot_begin_says_why(ray_runtime: None) -> None:
+    pool = RayPool(replace(SETUP, threads=-1), 1)
+    try:
+        pool.send(0, Orders(lane=0, round=1, admit=(trial(0),), advance=(0,)))
+        with pytest.raises(WorkerLost, match="positive"):
+            pool.receive(60)
+    finally:
+        pool.close()
