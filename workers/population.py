@@ -31,6 +31,8 @@ from workers.update_rules import UPDATE_RULES
 from workers.vector_tails import with_tails
 
 MINIMUM_WIDTH = 4
+_ELSEWHERE = "not all rows have room beside those that train; some rest {}, which is slower"
+_PLACES = {"host": "in the host's memory", "disk": "on disk"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ class Population:
             self._slot_of[trial.number] = shared
             return
         tensors = self._initial_tensors(trial)
-        slot = self._free_slot(tensors, slot)
+        slot = self._free_slot(trial.number, tensors, slot)
         self._bank_for(tensors).put([slot], tensors)
         self._rows[slot] = _Row(riders=[rider], memories=self._no_memories)
         self._slot_of[trial.number] = slot
@@ -202,13 +204,15 @@ class Population:
             self._bank = RowBank(tensors, self._recipe.device, self._room)
         return self._bank
 
-    def _free_slot(self, tensors: Mapping[str, Tensor], slot: int | None = None) -> int:
-        """``slot``, or one that is free; there are twice as many where that takes more."""
+    def _free_slot(self, number: int, tensors: Mapping[str, Tensor], slot: int | None = None) -> int:
+        """``slot``, or one that is free, for trial ``number``; where there is none, twice as many are made."""
         if slot is None:
             slot = self._rows.index(None) if None in self._rows else len(self._rows)
         while slot >= len(self._rows):
             slots = max(MINIMUM_WIDTH, 2 * len(self._rows))
-            self._bank_for(tensors).grow(slots)
+            place = self._bank_for(tensors).grow(slots)
+            if place != "device":
+                self._notes.append(Note(number=number, sentence=_ELSEWHERE.format(_PLACES[place])))
             self._rows += [None] * (slots - len(self._rows))
         return slot
 
@@ -242,7 +246,7 @@ class Population:
         """A copy of the row in a slot of its own, for some of its riders."""
         assert self._bank is not None  # noqa: S101 - the row is in it
         tensors = self._bank.gather([slot])
-        place = self._free_slot(tensors)
+        place = self._free_slot(riders[0].trial.number, tensors)
         self._bank.put([place], tensors)
         copy = replace(row, riders=list(riders))
         self._rows[place] = copy

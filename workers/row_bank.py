@@ -15,6 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from workers.memory import free_memory
+
 SHARE_OF_FREE_MEMORY = 0.5  # that resting rows may take; the rest is for training
 
 
@@ -35,11 +37,10 @@ class _Block:
 
 def free_room(device: torch.device) -> Room:
     """Half of what is free now on ``device`` and in the host's memory."""
-    host = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    own = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else host
+    host = 0 if device.type == "cpu" else free_memory(torch.device("cpu"))
     return Room(
-        device_bytes=int(SHARE_OF_FREE_MEMORY * own),
-        host_bytes=int(SHARE_OF_FREE_MEMORY * host) if device.type == "cuda" else 0,
+        device_bytes=int(SHARE_OF_FREE_MEMORY * free_memory(device)),
+        host_bytes=int(SHARE_OF_FREE_MEMORY * host),
     )
 
 
@@ -60,14 +61,18 @@ class RowBank:
         """How many slots there are."""
         return self._blocks[-1].first + self._blocks[-1].rows if self._blocks else 0
 
-    def grow(self, slots: int) -> None:
-        """Have ``slots`` slots from now on. Raises OSError where the disk is full."""
+    def grow(self, slots: int) -> str:
+        """Have ``slots`` slots from now on; where the new ones are: device, host or disk.
+
+        Raises OSError where the disk is full.
+        """
         rows = slots - len(self)
         wanted = rows * self._row_bytes
         place = next((name for name, left in self._room.items() if wanted <= left), "disk")
         if place != "disk":
             self._room[place] -= wanted
         self._blocks.append(_Block(len(self), rows, self._made(place, rows)))
+        return place
 
     def gather(self, slots: Sequence[int]) -> dict[str, Tensor]:
         """Copies of the rows in ``slots``, on the device."""

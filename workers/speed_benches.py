@@ -103,8 +103,8 @@ class TaskBenches:
     def rows(self, convolutions: str, width: int) -> Try:
         """Rows of one population, which trains all of them at once or raises MemoryError.
 
-        Untraced: a trace takes as long as all that is measured here, and makes narrow rows gain most. So
-        rows may turn out faster than measured, never slower.
+        Untraced: a trace takes as long as all that is measured here. So rows may turn out faster than
+        measured, narrow ones most of all.
         """
         population = self._populations.get(convolutions)
         if population is None:

@@ -213,6 +213,9 @@ def test_rows_that_do_not_fit_rest_elsewhere_with_their_bits(room: Room) -> None
     plain = population()
     tight = population(width=4, room=room)
     assert curves(trained(tight, trials)) == curves(trained(plain, trials))
+    said = {note.sentence for note in tight.take_notes()}
+    assert said == {"not all rows have room beside those that train; some rest on disk, which is slower"}
+    assert plain.take_notes() == ()
 
 
 def test_out_of_memory_halves_the_width_and_loses_no_trial(monkeypatch: pytest.MonkeyPatch) -> None:

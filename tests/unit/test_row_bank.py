@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from workers.row_bank import Room, RowBank
+from workers.row_bank import Room, RowBank, free_room
 
 ROW = {"weights": torch.zeros(1, 3), "buffer.count": torch.zeros(1, dtype=torch.int64)}
 BYTES = 3 * 4 + 8
@@ -68,3 +68,13 @@ def test_what_rests_on_disk_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatc
     rows.put([3], row(3))
     assert rows.gather([3])["buffer.count"].tolist() == [3]
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_memory_that_only_caches_hold_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.row_bank.free_memory", lambda _device: 1000)
+    assert free_room(torch.device("cpu")) == Room(device_bytes=500, host_bytes=0)
+
+
+def test_growing_tells_where_to() -> None:
+    rows = bank(4, 8)
+    assert [rows.grow(slots) for slots in (4, 8, 16, 32)] == ["device", "host", "disk", "disk"]
