@@ -28,14 +28,14 @@ import psutil
 from benchmarks.clocks import Clock, Parts, timed_methods
 from benchmarks.growth import Watch
 from benchmarks.idle_pool import IdlePool
-from search_spaces.space import SearchSpace
 from sweeps.ledger import Ledger
 from sweeps.processes import current_owner
 from sweeps.proposals import Proposals
-from sweeps.records import FINAL_SWEEP_STATES, NewSweep, SweepState, TrialState
+from sweeps.records import FINAL_SWEEP_STATES, SweepState, TrialState
 from sweeps.runner import run_sweep
 from sweeps.session import SweepRun
 from sweeps.store import Store, file_url, open_store
+from sweeps.sweep_files import new_sweep
 
 TEXT = """\
 name: control plane
@@ -127,7 +127,7 @@ def _run(question: Question, store: Store, server: psutil.Process | None) -> Ans
         text = text.replace(name.upper(), str(getattr(question, name)))
     catalogue = torch_catalogue()
     space = load_space(text, source="this file", stem="control_plane", catalogue=catalogue).space
-    sweep_id = store.create_sweep(_new_sweep(space))
+    sweep_id = store.create_sweep(new_sweep(space, {}))
     pool_clock = Clock()
     watch = Watch()
     run = SweepRun(
@@ -170,20 +170,6 @@ def _processor_seconds(server: psutil.Process | None) -> float:
     processes = [] if server is None else [server, *server.children(recursive=True)]
     times = [process.cpu_times() for process in processes]
     return sum(spent.user + spent.system for spent in times)
-
-
-def _new_sweep(space: SearchSpace) -> NewSweep:
-    return NewSweep(
-        name=space.name,
-        task=space.task,
-        metric=space.metric.name,
-        goal=space.metric.goal,
-        seed=space.seed,
-        epochs=space.epochs,
-        trials=space.trials,
-        spec={},
-        columns=space.columns(),
-    )
 
 
 def _by_trial(clocks: dict[str, Clock], whole: Clock, trials: int) -> dict[str, dict[str, float]]:

@@ -28,10 +28,11 @@ from benchmarks.simulated_pool import Cluster, Conditions
 from benchmarks.simulated_watch import Watch, WatchedPool
 from search_spaces.space import SearchSpace
 from sweeps.processes import current_owner
-from sweeps.records import NewSweep, SweepState
+from sweeps.records import SweepState
 from sweeps.runner import run_sweep
 from sweeps.session import SweepRun
 from sweeps.store import Store, file_url, open_store
+from sweeps.sweep_files import new_sweep
 
 COLUMNS = (
     ("workers", "workers", "d"),
@@ -106,17 +107,7 @@ def answer(question: Question) -> Answer:
         text = text.replace(name.upper(), str(number))
     catalogue = torch_catalogue()
     space = load_space(text, source="this file", stem="simulated_cluster", catalogue=catalogue).space
-    new = NewSweep(
-        name=space.name,
-        task=space.task,
-        metric=space.metric.name,
-        goal=space.metric.goal,
-        seed=space.seed,
-        epochs=space.epochs,
-        trials=space.trials,
-        spec={},
-        columns=space.columns(),
-    )
+    new = new_sweep(space, {})
     if question.store == "none":
         return _run(question, space, cast(Store, NullStore(new)), 1)
     with TemporaryDirectory(prefix="ravine-") as folder:

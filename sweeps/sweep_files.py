@@ -133,18 +133,21 @@ def create_sweep(store: Store, file: SweepFile) -> int:
         spec["paths"] = dict(file.paths)
     if file.task_file is not None:
         spec["task_file"] = dict(file.task_file)
-    return store.create_sweep(
-        NewSweep(
-            name=space.name,
-            task=space.task,
-            metric=space.metric.name,
-            goal=space.metric.goal,
-            seed=space.seed,
-            epochs=space.epochs,
-            trials=space.trials,
-            spec=spec,
-            columns=space.columns(),
-        )
+    return store.create_sweep(new_sweep(space, spec))
+
+
+def new_sweep(space: SearchSpace, spec: Mapping[str, Any]) -> NewSweep:
+    """The sweep of a space that is about to be stored; ``spec``: what it is to be read from again."""
+    return NewSweep(
+        name=space.name,
+        task=space.task,
+        metric=space.metric.name,
+        goal=space.metric.goal,
+        seed=space.seed,
+        epochs=space.epochs,
+        trials=space.trials,
+        spec=spec,
+        columns=space.columns(),
     )
 
 

@@ -8,7 +8,6 @@ from contextlib import redirect_stdout
 
 from workers.messages import Orders, Report, WorkerSetup
 from workers.pool import log_notes
-from workers.speed import SpeedQuestion, Speeds
 from workers.worker import Worker
 
 
@@ -36,11 +35,6 @@ class InProcessPool:
         worker, orders = self._queue.popleft()
         with redirect_stdout(sys.stderr):  # what a task's own code prints: stdout carries data
             return worker, self._workers[worker].carry_out(orders)
-
-    def measure(self, question: SpeedQuestion) -> Speeds | None:
-        """How fast trials train here. Raises what the task raises."""
-        with redirect_stdout(sys.stderr):
-            return self._workers[0].measure(question)
 
     def close(self) -> None:
         """Forget what is queued, and close the loops that the workers hold."""

@@ -205,7 +205,7 @@ class Population:
         return self._bank
 
     def _free_slot(self, number: int, tensors: Mapping[str, Tensor], slot: int | None = None) -> int:
-        """``slot``, or one that is free, for trial ``number``; where there is none, twice as many are made."""
+        """``slot``, or one that is free, for trial ``number``; where none is, twice as many are made."""
         if slot is None:
             slot = self._rows.index(None) if None in self._rows else len(self._rows)
         while slot >= len(self._rows):

@@ -19,8 +19,6 @@ from workers.population import Population
 from workers.process_environment import prepare
 from workers.recipe import Recipe, numeric_settings
 from workers.solo import SoloTrials
-from workers.speed import SpeedQuestion, Speeds
-from workers.speed_benches import speeds_of
 from workers.tasks.registry import make_task, task_class, task_data
 from workers.tasks.shared_data import on_device
 from workers.tasks.task import Data
@@ -74,10 +72,6 @@ class Worker:
             training_seconds=perf_counter() - began,
             notes=notes,
         )
-
-    def measure(self, question: SpeedQuestion) -> Speeds | None:
-        """How fast trials train here. Raises what the task raises."""
-        return speeds_of(question)
 
     def close(self) -> tuple[Note, ...]:
         """Let every trial go that trains by a loop of the user's own; returns what that brought to light."""

@@ -127,17 +127,22 @@ def test_a_killed_actor_is_a_lost_worker(ray_runtime: None) -> None:
         pool.close()
 
 
-def test_speeds_are_measured_where_the_workers_are(start_pool: StartPool) -> None:
-    pool = start_pool(SETUP, 1)
+@pytest.mark.ray
+def test_speeds_are_measured_where_the_workers_are(ray_runtime: None) -> None:
+    pool = RayPool(SETUP, 1)
     setting = Setting(optimizer="SGD", arguments={"lr": 0.1})
     question = SpeedQuestion(task="digits-mlp", setting=setting, most=4, trial_epochs=10**9)
-    found = pool.measure(question)  # type: ignore[attr-defined]
-    assert list(found.stacked) == [4]
-    assert found.solo > 0
-    assert pool.measure(replace(question, trial_epochs=1)) is None  # type: ignore[attr-defined]
-    wrong = replace(question, setting=replace(setting, task_arguments={"nothing": 1}))
-    with pytest.raises(Exception, match="no arguments"):
-        pool.measure(wrong)  # type: ignore[attr-defined]
+    try:
+        found = pool.measure(question)
+        assert found is not None
+        assert list(found.stacked) == [4]
+        assert found.solo > 0
+        assert pool.measure(replace(question, trial_epochs=1)) is None
+        wrong = replace(question, setting=replace(setting, task_arguments={"nothing": 1}))
+        with pytest.raises(Exception, match="no arguments"):
+            pool.measure(wrong)
+    finally:
+        pool.close()
 
 
 @pytest.mark.ray

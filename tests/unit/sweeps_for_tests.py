@@ -14,10 +14,11 @@ from search_spaces.catalogue import Argument, Catalogue, Kind, OptimizerEntry
 from search_spaces.ranges import Choice, Fixed, Integer, Log, LogOneMinus, Uniform
 from search_spaces.settings import Setting
 from search_spaces.space import Metric, OptimizerSpace, Pruner, ScheduleSpace, SearchSpace
-from sweeps.records import NewSweep, Owner, SweepState
+from sweeps.records import Owner, SweepState
 from sweeps.runner import run_sweep
 from sweeps.session import SweepRun
 from sweeps.store import Store
+from sweeps.sweep_files import new_sweep
 from sweeps.watching import Snapshot
 from workers.messages import Diverged, Failed, Measured, Orders, Outcome, Report
 from workers.pool import WorkerLost
@@ -194,19 +195,7 @@ class Killed(BaseException):
 
 
 def stored(store: Store, space_: SearchSpace) -> int:
-    return store.create_sweep(
-        NewSweep(
-            name=space_.name,
-            task=space_.task,
-            metric=space_.metric.name,
-            goal=space_.metric.goal,
-            seed=space_.seed,
-            epochs=space_.epochs,
-            trials=space_.trials,
-            spec={},
-            columns=space_.columns(),
-        )
-    )
+    return store.create_sweep(new_sweep(space_, {}))
 
 
 def run(
