@@ -34,5 +34,8 @@ class Watch:
             )
             self._began, self._ended = now, ended
 
+    def sweep_ended(self) -> None:
+        pass
+
     def said(self, sentence: str) -> None:
         raise AssertionError(sentence)  # nothing is worth a line in such a run

@@ -103,5 +103,8 @@ class Watch:
                 f"{self.resident_added / 2**20:.0f} MiB added"
             )
 
+    def sweep_ended(self) -> None:
+        pass
+
     def said(self, sentence: str) -> None:
         print(f"  {sentence}", file=sys.stderr)

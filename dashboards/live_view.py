@@ -61,6 +61,9 @@ class View:
             self._last_line = now
             self.said(self._line(snapshot, now))
 
+    def sweep_ended(self) -> None:
+        """The panel stays as the last round left it, until it is closed."""
+
     def said(self, sentence: str) -> None:
         """Print a line above the panel."""
         self._console.print(sentence, highlight=False, soft_wrap=True, markup=False)

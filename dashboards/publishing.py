@@ -54,6 +54,12 @@ class Publisher:
         )
         return Publisher(process, errors)
 
+    def ring(self) -> None:
+        """Say that the sweep has ended, so that the last pass begins; returns at once."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+            self._process.stdin = None  # or draining would close it again
+
     def drain(self) -> str | None:
         """Wait until everything is published; a sentence where that failed, else None."""
         try:
@@ -90,6 +96,12 @@ class LatePublisher:
         if self._publisher is None:
             self._publisher = Publisher.start(self._home, self._sweep_id)
         self._observer.round_closed(snapshot)
+
+    def sweep_ended(self) -> None:
+        """The last pass begins, while workers end."""
+        if self._publisher is not None:
+            self._publisher.ring()
+        self._observer.sweep_ended()
 
     def said(self, sentence: str) -> None:
         """Something worth a line happened."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from search_spaces.settings import PopulationKey
@@ -22,10 +22,13 @@ class _Seat(NamedTuple):
 class Assignments:
     """The workers of a sweep's open trials."""
 
-    def __init__(self, open_trials: Mapping[int, OpenTrial], *, shares_rows: bool) -> None:
-        """``open_trials`` by number, as the ledger keeps them; ``shares_rows``: whether families do."""
+    def __init__(self, open_trials: Mapping[int, OpenTrial], row_at_start: Callable[[int], Hashable]) -> None:
+        """``open_trials`` by number, as the ledger keeps them.
+
+        ``row_at_start``: equal for trials, by number, that share a row in their first epoch.
+        """
         self._open = open_trials
-        self._shares_rows = shares_rows
+        self._row_at_start = row_at_start
         self._seats: dict[int, _Seat] = {}
         self._seats_of: dict[int, dict[int, _Seat]] = {}  # by worker, then number
 
@@ -35,7 +38,8 @@ class Assignments:
     def assign(self, workers: Sequence[int], numbers: Iterable[int]) -> None:
         """Give each trial to one of ``workers``, those of a family to the same."""
         joining = [
-            Joining(number, self._open[number].setting.population, self._family(number)) for number in numbers
+            Joining(number, self._open[number].setting.population, self._row_at_start(number))
+            for number in numbers
         ]
         if not joining:
             return
@@ -102,10 +106,3 @@ class Assignments:
             if trial is not None:
                 rows[seat.family if trial.rides_on is None else trial.rides_on] = seat.population
         return list(rows.values())
-
-    def _family(self, number: int) -> Hashable:
-        """Equal for trials that share a row as long as their schedules agree: at first, all of them do."""
-        trial = self._open[number]
-        if not self._shares_rows:
-            return number
-        return trial.place.admitted_round, trial.row.seed, trial.setting.beginning

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from workers.row_passes import pass_sizes
 from workers.speed import CLEARLY, Speeds
 
 
@@ -45,17 +46,19 @@ def choose(speeds: Speeds, *, stacked: Share, solo: Share, least: int) -> Choice
 
 
 def best_width(stacked: Mapping[int, float], rows: int, least: int) -> int:
-    """The width at which one step of ``rows`` trials is done soonest; of equal ones the narrowest."""
+    """The width at which one step of ``rows`` trials is done soonest; of equal ones the narrowest passes."""
     widest = max(stacked)
     allowed = {least, min(max(rows, least), max(widest, least))}
     allowed |= {width for width in stacked if least <= width < rows}
-    return min(sorted(allowed), key=lambda width: seconds_of_step(stacked, rows, width))
+    return min(
+        allowed,
+        key=lambda width: (seconds_of_step(stacked, rows, width), pass_sizes(rows, width)[0], -width),
+    )
 
 
 def seconds_of_step(stacked: Mapping[int, float], rows: int, width: int) -> float:
-    """Seconds of one step of ``rows`` trials, trained ``width`` at a time and then the rest."""
-    passes, rest = divmod(rows, width)
-    return passes * _seconds_of_pass(stacked, width) + (_seconds_of_pass(stacked, rest) if rest else 0.0)
+    """Seconds of one step of ``rows`` trials, trained about ``width`` at a time."""
+    return sum(_seconds_of_pass(stacked, passed) for passed in pass_sizes(rows, width))
 
 
 def _seconds_of_pass(stacked: Mapping[int, float], rows: int) -> float:

@@ -71,6 +71,14 @@ class Families:
             self._families.setdefault(place.lane, {})[numbers[0]] = family
             self._first_of |= dict.fromkeys(numbers, numbers[0])
 
+    def row_at_start(self, trial: OpenTrial) -> Hashable:
+        """Equal for open trials that share a row in their first epoch, and only for them."""
+        number = trial.row.number
+        first = self._first_of.get(number)
+        if first is None:
+            return number, 0
+        return first, self._families[trial.place.lane][first].members[number][0]
+
     def leave(self, trial: OpenTrial) -> None:
         """Forget a trial that has ended."""
         place = trial.place

@@ -5,7 +5,8 @@ Reports go in, a :class:`~sweeps.records.RoundRecord` comes out. The ledger writ
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +23,7 @@ from sweeps.entries import (
     typed_columns,
 )
 from sweeps.families import Families, Prefixes
-from sweeps.plan import ROUNDS_IN_FLIGHT, Budget, Place, free_rows, lane_share
+from sweeps.plan import ROUNDS_IN_FLIGHT, Budget, Place, asked_by_now, free_rows, lane_share
 from sweeps.proposals import Asked, Proposals
 from sweeps.records import (
     OPEN_STATES,
@@ -35,6 +36,7 @@ from sweeps.records import (
     TrialState,
 )
 from sweeps.settings_history import settings_of, told
+from sweeps.study import LEARNING
 from workers.messages import Diverged, Failed, Measured, Outcome
 
 
@@ -61,7 +63,10 @@ class Ledger:
         self._prunes = space.pruner.name != "none"  # pruners keep what they decided in Optuna's attributes
         self._families = Families(prefixes, space.epochs)
         self._settings: dict[int, SettingEntry] = {}  # of open trials, by index
-        self._proposed = 0
+        self._asks_ahead = space.sampler in LEARNING and not space.branches and lanes == 1
+        self._ahead: deque[Asked] = deque()  # proposed, and without a trial yet
+        self._unstored: list[Proposal] = []
+        self._admitted = 0  # settings with trials
         self._exhausted = False
         self.open: dict[int, OpenTrial] = {}
         self._of_lane: dict[int, dict[int, OpenTrial]] = {}  # the open ones, by lane
@@ -82,7 +87,8 @@ class Ledger:
     ) -> None:
         """Fold stored facts: the same rows always give the same ledger."""
         self.rounds_done = rounds_done
-        self._proposed = len(proposals)
+        with_trials = {trial.setting_index for trial in trials}
+        self._admitted = len(with_trials)
         values: dict[int, dict[int, float]] = {}
         steps: dict[int, int] = {}
         for measurement in measurements:
@@ -92,6 +98,11 @@ class Ledger:
             self._restore_trial(trial, steps.get(trial.number, 0))
         settings = settings_of(proposals, trials, values, self.budget.epochs)
         self._proposals.rebuild([told(proposal, settings[proposal.index]) for proposal in proposals])
+        self._ahead.extend(
+            self._proposals.again(proposal.index, proposal.parameters, proposal.attributes)
+            for proposal in proposals
+            if proposal.index not in with_trials
+        )
         of_open = {trial.row.setting_index for trial in self.open.values()}
         self._settings = {index: settings[index] for index in sorted(of_open)}
         self._join_families()
@@ -192,12 +203,12 @@ class Ledger:
     @property
     def proposes_more(self) -> bool:
         """Whether there are settings still to be proposed."""
-        return not self._exhausted and self._proposed < self.budget.settings
+        return bool(self._ahead) or (not self._exhausted and self._admitted < self.budget.settings)
 
     @property
     def trials_expected(self) -> int:
         """Trials the sweep will have had when it ends."""
-        settings = self._proposed if self._exhausted else self.budget.settings
+        settings = self._admitted + len(self._ahead) if self._exhausted else self.budget.settings
         return settings * self.budget.seeds
 
     @property
@@ -222,6 +233,10 @@ class Ledger:
     def rows(self, lane: int, round_: int) -> int:
         """How many rows the lane's open trials take in the round, those that share one counted once."""
         return self._families.rows(self.open, lane=lane, round_=round_)
+
+    def row_at_start(self, number: int) -> Hashable:
+        """Equal for open trials that share a row in their first epoch, and only for them."""
+        return self._families.row_at_start(self.open[number])
 
     def _restore_trial(self, trial: TrialRow, step: int) -> None:
         self.counts[trial.state] += 1
@@ -297,26 +312,49 @@ class Ledger:
         self.counts[TrialState.waiting] -= len(numbers)
         self.counts[TrialState.running] += len(numbers)
 
+    def ask_ahead(self, lane: int, round_: int) -> None:
+        """Ask, while workers train, for settings that will have room in the round and soon after.
+
+        Only of samplers that take their time. What is asked for is stored with the next decision, and knows
+        all reports before it.
+        """
+        if not self._asks_ahead:
+            return
+        free = [
+            free_rows(self.rows(lane, round_ + ahead), lane=lane, budget=self.budget) // self.budget.seeds
+            for ahead in range(self.budget.asked_ahead)
+        ]
+        while len(self._ahead) < asked_by_now(free) and (family := self._asked(1)):
+            self._ahead.extend(family)
+
     def _propose(self, lane: int, round_: int) -> tuple[tuple[Proposal, ...], tuple[NewTrial, ...]]:
         """Settings for the rows that are free in the round, a family at a time."""
-        proposals: list[Proposal] = []
         joining: list[OpenTrial] = []
         free = free_rows(self.rows(lane, round_), lane=lane, budget=self.budget)
         while free >= self.budget.seeds and self.proposes_more:
-            most = self.budget.settings - self._proposed
-            if not self._families.share_rows:
-                most = min(most, free // self.budget.seeds)
-            family = self._proposals.ask(most)
-            self._exhausted = not family
-            self._proposed += len(family)
+            if self._ahead:
+                family: tuple[Asked, ...] = (self._ahead.popleft(),)
+            else:
+                most = self.budget.settings if self._families.share_rows else free // self.budget.seeds
+                family = self._asked(most)
+            self._admitted += len(family)
             for asked in family:
-                proposals.append(
-                    Proposal(index=asked.index, parameters=asked.parameters, attributes=asked.attributes)
-                )
                 joining += self._new_trials(asked, lane, round_)
             free -= self._families.rows_at_start([asked.setting for asked in family]) * self.budget.seeds
         self._families.join(joining)
-        return tuple(proposals), tuple(trial.row for trial in joining)
+        proposals, self._unstored = tuple(self._unstored), []
+        return proposals, tuple(trial.row for trial in joining)
+
+    def _asked(self, most: int) -> tuple[Asked, ...]:
+        """The next family, at most ``most`` settings of it, to be stored with the next record."""
+        left = self.budget.settings - self._admitted - len(self._ahead)
+        family = self._proposals.ask(min(most, left))
+        self._exhausted = not family and left > 0
+        self._unstored += [
+            Proposal(index=asked.index, parameters=asked.parameters, attributes=asked.attributes)
+            for asked in family
+        ]
+        return family
 
     def _new_trials(self, asked: Asked, lane: int, round_: int) -> list[OpenTrial]:
         setting = SettingEntry(index=asked.index)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
 ROUNDS_IN_FLIGHT = 2
+MOST_ASKED_AHEAD = 8  # rounds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,14 @@ class Budget:
     epochs: int  # a trial
     concurrency: int  # trials open at once, over all lanes
     lanes: int = 1
+
+    @property
+    def asked_ahead(self) -> int:
+        """For how many rounds settings are asked ahead of the decision that admits them.
+
+        A proposal does not know what ends meanwhile, so these are few beside a trial's epochs.
+        """
+        return max(1, min(MOST_ASKED_AHEAD, self.epochs // 5))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +71,16 @@ def free_rows(taken: int, *, lane: int, budget: Budget) -> int:
     if taken == 0 and 0 < share < budget.seeds:
         return budget.seeds
     return max(0, share - taken)
+
+
+def asked_by_now(free: Sequence[int]) -> int:
+    """How many settings to have asked for, where so many will have room in each of the coming rounds.
+
+    All that have room in the first of them, and a share of what is to come, so that the asking is spread
+    where many trials end at once.
+    """
+    rounds = len(free)
+    return max(-(-room * (rounds - ahead) // rounds) for ahead, room in enumerate(free))
 
 
 @dataclass(frozen=True, slots=True)

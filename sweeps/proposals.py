@@ -105,6 +105,11 @@ class Proposals:
             found.append(self._branch(branch))
         return tuple(found)
 
+    def again(self, index: int, parameters: Mapping[str, Any], attributes: Mapping[str, Any]) -> Asked:
+        """A stored proposal as it was asked for."""
+        _, setting = self._drawn(lambda name, _: parameters[name])
+        return Asked(index=index, parameters=parameters, attributes=attributes, setting=setting)
+
     def report(self, index: int, epoch: int, value: float) -> None:
         """The setting's metric at the end of ``epoch``."""
         self._study.report(index, epoch, value)

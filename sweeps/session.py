@@ -65,7 +65,7 @@ class Session:
         self._lanes = [
             Lane(number=number, workers=workers, next_round=first) for number, workers in enumerate(groups)
         ]
-        self._assignments = Assignments(self._ledger.open, shares_rows=run.prefixes is not None)
+        self._assignments = Assignments(self._ledger.open, self._ledger.row_at_start)
         self._to_start: list[int] = []
         self._usage = Usage.restored(run.store.sweep(run.sweep_id).usage)
         self._counted_until: float | None = None  # when worker time was last counted; None before any orders
@@ -83,6 +83,7 @@ class Session:
         for lane in self._lanes:
             for ahead in range(ROUNDS_IN_FLIGHT):
                 self._dispatch(lane, lane.next_round + ahead)
+            self._ledger.ask_ahead(lane.number, lane.next_round + ROUNDS_IN_FLIGHT)
         self._close_reported(self._lanes)
         while not self._ledger.complete:
             asked = self._asked_to_end()
@@ -210,6 +211,7 @@ class Session:
                 elif progress.state is not TrialState.running:
                     self._assignments.forget([progress.number])
             self._dispatch(lane, lane.next_round - 1 + ROUNDS_IN_FLIGHT)
+            self._ledger.ask_ahead(lane.number, lane.next_round + ROUNDS_IN_FLIGHT)
         self._run.observer.round_closed(self._snapshot())
 
     def _decide(self, lane: Lane) -> RoundRecord:
@@ -282,6 +284,8 @@ class Session:
             self._run.store.finish_sweep(self._lease, state, error=error)
         else:
             self._run.store.finish_sweep(self._lease, state)
+        if state is not SweepState.waiting:
+            self._run.observer.sweep_ended()
         return state
 
     def _snapshot(self) -> Snapshot:

@@ -29,6 +29,10 @@ class Observer(Protocol):
         """One or more rounds are stored, in one transaction."""
         ...
 
+    def sweep_ended(self) -> None:
+        """The sweep's end is stored; its workers are about to end."""
+        ...
+
     def said(self, sentence: str) -> None:
         """Something worth a line happened."""
         ...

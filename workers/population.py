@@ -25,6 +25,7 @@ from workers.optimization import Horizon
 from workers.outcomes import EpochNumbers, judge
 from workers.recipe import Recipe
 from workers.row_bank import Room, RowBank
+from workers.row_passes import pass_sizes
 from workers.schedule_table import GroupRates, RateBits, SchedulePath, rate_bits, schedule_path
 from workers.stacked_model import Rows, StackedModel
 from workers.update_rules import UPDATE_RULES
@@ -77,7 +78,7 @@ class Population:
         room: Room | None = None,
         trace_after: int | None = None,
     ) -> None:
-        """Trains ``width`` rows at once, but :data:`MINIMUM_WIDTH` at least; ``room``: for those at rest.
+        """Trains about ``width`` rows at once, :data:`MINIMUM_WIDTH` at least; ``room``: for those at rest.
 
         Without ``forks`` every trial has a row of its own from its start. ``trace_after``: updates that are
         made without a program, if not as many as are worth it.
@@ -110,7 +111,7 @@ class Population:
 
     @property
     def width(self) -> int:
-        """Most rows trained at once; it halves where the memory is too small for it."""
+        """About how many rows are trained at once; it halves where the memory is too small for them."""
         return self._width
 
     def admit(self, trial: Admission, slot: int | None = None) -> None:
@@ -168,7 +169,7 @@ class Population:
         pending = self._turns(frozenset(numbers))
         self._joinable = {}
         while pending:
-            turns = pending[: self._width]
+            turns = pending[: pass_sizes(len(pending), self._width)[0]]
             try:
                 trained = self._train(turns)
             except (MemoryError, RuntimeError) as error:

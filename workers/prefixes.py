@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from search_spaces.settings import Setting
 from workers.optimization import Horizon
-from workers.schedule_table import rate_bits, schedule_path
+from workers.schedule_table import rate_bits, schedule_path, starting_rates
 from workers.tasks.registry import task_class, training_size
 
 Prefix = tuple[int, ...]
@@ -26,13 +27,20 @@ def prefixes(task: str, epochs: int, settings: Sequence[Setting]) -> list[Prefix
         updates_per_epoch=size.updates_per_epoch(first.batch_size),
         warmup_epochs=first.warmup_epochs,
     )
-    paths = [schedule_path(setting, horizon, known.functions, known.optimizers) for setting in settings]
-    so_far = [0] * len(paths)
-    found: list[list[int]] = [[] for _ in paths]
+    own_code = known.functions, known.optimizers
+    starts = [starting_rates(setting, horizon, *own_code) for setting in settings]
+    shared = {start for start, count in Counter(starts).items() if count > 1}
+    paths = {
+        position: schedule_path(setting, horizon, *own_code)
+        for position, setting in enumerate(settings)
+        if starts[position] in shared  # a table takes milliseconds, and who starts alone stays alone
+    }
+    found = [[position] * epochs for position in range(len(settings))]
+    so_far = dict.fromkeys(paths, 0)
     for epoch in range(1, epochs + 1):
         firsts: dict[object, int] = {}
-        for position, path in enumerate(paths):
+        for position, path in paths.items():
             key = so_far[position], rate_bits(path.group_rates(epoch))
             so_far[position] = firsts.setdefault(key, position)
-            found[position].append(so_far[position])
+            found[position][epoch - 1] = so_far[position]
     return [tuple(prefix) for prefix in found]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from workers.row_graph import Call, Ref, RowGraph, mapped, refs_of
+from workers.row_graph import Call, Ref, RowGraph, mapped
 
 _FILLED = frozenset(
     {
@@ -56,7 +56,7 @@ class Watched:
     def is_view(self, place: int, call: Call) -> bool:
         """Whether the result of ``call``, at ``place``, lies in the memory of something it is given."""
         memory = self.memory(place)
-        return memory is not None and any(self.memory(ref.index) == memory for ref in refs_of(call))
+        return memory is not None and any(self.memory(ref.index) == memory for ref in call.refs)
 
     def is_changed(self, place: int) -> bool:
         """Whether the memory of a value is written into, before or after it is made."""
@@ -127,10 +127,10 @@ class _Run:
         self._next_memory = graph.first_call
         self._last_read: dict[int, int] = {}
         for place, call in enumerate(graph.calls, start=graph.first_call):
-            self._last_read |= {ref.index: place for ref in refs_of(call)}
+            self._last_read |= {ref.index: place for ref in call.refs}
 
     def carry_out(self, place: int, call: Call) -> None:
-        given = refs_of(call)
+        given = call.refs
         value = carry_out(call, self.values)
         self.values.append(value)
         leaves = [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -39,13 +40,19 @@ class ByWidth:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Call:
     """One operation. Its arguments are plain, or :class:`Ref`, or lists of these."""
 
     operation: Any  # torch._ops.OpOverload, or operator.getitem for one of several results
     arguments: tuple[Any, ...]
     named: Mapping[str, Any]
+
+    @cached_property
+    def refs(self) -> tuple[Ref, ...]:
+        """The values that it is given; asked for in every epoch, so found once."""
+        leaves = tree_leaves([list(self.arguments), list(self.named.values())])
+        return tuple(leaf for leaf in leaves if isinstance(leaf, Ref))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,12 +93,6 @@ def mapped_call(call: Call, change: Callable[[Any], Any]) -> Call:
         tuple(mapped(argument, change) for argument in call.arguments),
         {name: mapped(argument, change) for name, argument in call.named.items()},
     )
-
-
-def refs_of(call: Call) -> list[Ref]:
-    """The values that ``call`` is given."""
-    leaves = tree_leaves([list(call.arguments), list(call.named.values())])
-    return [leaf for leaf in leaves if isinstance(leaf, Ref)]
 
 
 def copied(tensor: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from workers.row_geometry import Geometry, Watched, bytes_of, is_contiguous, is_pure
-from workers.row_graph import Call, RowGraph, refs_of
+from workers.row_graph import Call, RowGraph
 from workers.row_outputs import writes_into
 
 _ALIGNMENT = 64  # bytes, of every result: a line of cache
@@ -64,7 +64,7 @@ class RowMemory:
         """The last operation that each memory takes part in; one more than there are for outputs."""
         last: dict[int, int] = {}
         for place, call in enumerate(self._graph.calls, start=self._graph.first_call):
-            for index in (place, *(ref.index for ref in refs_of(call))):
+            for index in (place, *(ref.index for ref in call.refs)):
                 last[self._memory(index)] = place
         end = self._graph.first_call + len(self._graph.calls)
         return last | {self._memory(ref.index): end for ref in self._graph.outputs}
@@ -91,7 +91,7 @@ class RowMemory:
                 if geometry.sizes[:1] != self._sizes(ref.index)[:1]:
                     break  # rows of a destination may be apart
                 if self._watched.is_view(place, call):
-                    source, readers = refs_of(call)[0].index, 1
+                    source, readers = call.refs[0].index, 1
                     place = source if bytes_of(geometry) == _bytes(geometries[source]) else -1
                     continue
                 if self._is_written(place, call) and call.operation not in _SLOW_INTO_ROWS_APART:
@@ -119,7 +119,7 @@ class RowMemory:
         """The memory of an operand of the same geometry that nothing reads any more, number by number."""
         if torch.Tag.pointwise not in call.operation.tags:
             return None
-        operands = [self._watched.geometries[ref.index] for ref in refs_of(call)]
+        operands = [self._watched.geometries[ref.index] for ref in call.refs]
         for operand in operands:
             if operand is None or operand.memory not in self._taken or self._last[operand.memory] != place:
                 continue
@@ -133,7 +133,7 @@ def _readers(graph: RowGraph) -> dict[int, list[int]]:
     """The operations that are given each value."""
     readers: dict[int, list[int]] = {}
     for place, call in enumerate(graph.calls, start=graph.first_call):
-        for ref in refs_of(call):
+        for ref in call.refs:
             readers.setdefault(ref.index, []).append(place)
     return readers
 

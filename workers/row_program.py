@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from workers.row_geometry import Watched, bytes_of, carry_out, is_pure, watch
-from workers.row_graph import Call, Ref, RowGraph, copied, mapped, refs_of
+from workers.row_graph import Call, Ref, RowGraph, copied, mapped
 from workers.row_memory import Place, RowMemory
 from workers.row_outputs import written
 from workers.row_simplification import simplified
@@ -73,7 +73,7 @@ class _Binding:
         self._last = {
             ref.index: place
             for place, call in enumerate(graph.calls, start=graph.first_call)
-            for ref in refs_of(call)
+            for ref in call.refs
         } | {ref.index: -1 for ref in graph.outputs}
         for place, call in enumerate(graph.calls, start=graph.first_call):
             if place in watched.constants:
@@ -133,7 +133,7 @@ class _Binding:
         self.steps.append(lambda: destination.copy_(self._values[place]))
 
     def _is_late(self, call: Call) -> bool:
-        return any(ref.index in self._late for ref in refs_of(call))
+        return any(ref.index in self._late for ref in call.refs)
 
     def _given(self, call: Call) -> tuple[list[Any], dict[str, Any]]:
         def valued(value: Any) -> Any:
@@ -144,6 +144,6 @@ class _Binding:
 
     def _forget(self, place: int, call: Call) -> None:
         """Let late values go that ``call``, at ``place``, was the last to read."""
-        for ref in refs_of(call):
+        for ref in call.refs:
             if ref.index in self._late and self._last[ref.index] == place:
                 self._values[ref.index] = None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from workers.row_geometry import Geometry, Watched, is_pure, watch
-from workers.row_graph import Call, Ref, RowGraph, mapped, mapped_call, refs_of
+from workers.row_graph import Call, Ref, RowGraph, mapped, mapped_call
 
 _aten = torch.ops.aten
 _COPIES = frozenset({_aten.clone.default, _aten._to_copy.default})
@@ -65,8 +65,8 @@ def _without_repeats(graph: RowGraph, watched: Watched) -> RowGraph:
         geometry = watched.geometries[place]
         earlier = known.setdefault(geometry, place) if geometry is not None else place
         if earlier == place and is_pure(call) and _changes_nothing(call, place, watched, readers):
-            earlier = refs_of(call)[0].index
-        unchanged = not any(watched.is_changed(ref.index) for ref in (*refs_of(call), Ref(place)))
+            earlier = call.refs[0].index
+        unchanged = not any(watched.is_changed(ref.index) for ref in (*call.refs, Ref(place)))
         if earlier == place and is_pure(call) and unchanged:
             earlier = known.setdefault(_written_out(call), place)
         if earlier != place:
@@ -84,7 +84,7 @@ def _changes_nothing(call: Call, place: int, watched: Watched, readers: Mapping[
     by_one = call.operation in _PRODUCTS_BY_ONE and call.arguments[1:] == (1,)
     if not by_one and call.operation not in _COPIES:
         return False
-    (source,) = refs_of(call)
+    (source,) = call.refs
     given, made = watched.geometries[source.index], watched.geometries[place]
     if given is None or made is None or watched.is_changed(source.index) or watched.is_changed(place):
         return False
@@ -120,7 +120,7 @@ def _without_unread(graph: RowGraph) -> RowGraph:
         call = graph.calls[place - first]
         if place in read or not is_pure(call):
             kept.append(place)
-            read.update(ref.index for ref in refs_of(call))
+            read.update(ref.index for ref in call.refs)
     kept.reverse()
     return renumbered(graph, [(place, graph.calls[place - first]) for place in kept], graph.outputs)
 
@@ -130,7 +130,7 @@ def _readers(graph: RowGraph) -> dict[int, list[Call]]:
     readers: dict[int, list[Call]] = {}
     for place, call in enumerate(graph.calls, start=graph.first_call):
         readers.setdefault(place, [])
-        for ref in refs_of(call):
+        for ref in call.refs:
             readers.setdefault(ref.index, []).append(call)
     return readers
 
@@ -183,13 +183,13 @@ def _product_of(
     axes = axes[0] if axes and isinstance(axes[0], list) else axes
     if call.operation not in _TRANSPOSITIONS or axes not in _MATRIX_AXES:
         return None
-    source = refs_of(call)[0].index
+    source = call.refs[0].index
     while source >= graph.first_call and len(readers.get(source, ())) == 1:
         made = graph.calls[source - graph.first_call]
         if made.operation is _aten.bmm.default:
             return made
         geometry = watched.geometries[source]
-        before = refs_of(made)[0].index if refs_of(made) else -1
+        before = made.refs[0].index if made.refs else -1
         if before < 0 or geometry is None or geometry != watched.geometries[before]:
             return None  # not the same numbers in the same places
         source = before
@@ -200,7 +200,7 @@ def _same_sums(product: Call, watched: Watched, device: torch.device) -> bool:
     """Whether the product has the same bits turned, tried with random numbers that lie the same."""
     generator = torch.Generator().manual_seed(0)
     tried = []
-    for ref in refs_of(product):
+    for ref in product.refs:
         geometry = watched.geometries[ref.index]
         assert geometry is not None  # noqa: S101 - a product is of tensors
         numbers = torch.randn(geometry.sizes, generator=generator, dtype=torch.float64)

@@ -80,6 +80,20 @@ def schedule_path(
     return _TablePath(table, setting.schedule.every, horizon)
 
 
+def starting_rates(
+    setting: Setting,
+    horizon: Horizon,
+    functions: Functions | None = None,
+    optimizers: Optimizers | None = None,
+) -> tuple[tuple[float, float | None], ...]:
+    """Learning rate and momentum of each parameter group before the schedule's first tick, without a table.
+
+    Raises ScheduleRefused.
+    """
+    optimizer, _ = construct(setting, horizon, dummy_groups(setting), functions or {}, optimizers or {})
+    return tuple((float(group["lr"]), momentum_of(group)) for group in optimizer.param_groups)
+
+
 _Table = tuple[GroupRates, ...]
 """Each parameter group's learning rate and momentum at every tick of the schedule's clock, (ticks,)."""
 

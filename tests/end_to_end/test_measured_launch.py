@@ -50,9 +50,13 @@ class Quiet:
     def __init__(self) -> None:
         self.rounds = 0
         self.sentences: list[str] = []
+        self.ends = 0
 
     def round_closed(self, snapshot: Snapshot) -> None:
         self.rounds += 1
+
+    def sweep_ended(self) -> None:
+        self.ends += 1
 
     def said(self, sentence: str) -> None:
         self.sentences.append(sentence)

@@ -182,9 +182,13 @@ class Silence:
     def __init__(self) -> None:
         self.snapshots: list[Snapshot] = []
         self.sentences: list[str] = []
+        self.ends = 0
 
     def round_closed(self, snapshot: Snapshot) -> None:
         self.snapshots.append(snapshot)
+
+    def sweep_ended(self) -> None:
+        self.ends += 1
 
     def said(self, sentence: str) -> None:
         self.sentences.append(sentence)

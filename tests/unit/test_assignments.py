@@ -28,9 +28,14 @@ def open_trial(number: int, *, lr: float = 0.1, schedule: str = "constant") -> O
     return OpenTrial(row=row, setting=setting, place=Place(number=number, lane=0, admitted_round=1))
 
 
+def alone(number: int) -> int:
+    """Every trial has a row of its own."""
+    return number
+
+
 def test_a_worker_is_told_what_to_release_to_take_in_and_to_train() -> None:
     trials = {number: open_trial(number, lr=0.1 * (number + 1)) for number in range(4)}
-    assignments = Assignments(trials, shares_rows=True)
+    assignments = Assignments(trials, alone)
     assignments.assign([0, 1], range(3))
     assert assignments.by_worker(range(4)) == {0: [0, 1], 1: [2]}
     ((worker, first), (_, second)) = assignments.orders(3, 7, [0, 1], joining={1}, releases=[2])
@@ -41,21 +46,21 @@ def test_a_worker_is_told_what_to_release_to_take_in_and_to_train() -> None:
     assert assignments.orders(3, 8, [], joining=()) == []
 
 
-def test_families_come_together_and_count_as_one_row() -> None:
-    family = {number: open_trial(number, schedule=f"S{number}") for number in range(3)}
-    trials = family | {number: open_trial(number, lr=0.3 + number) for number in (3, 4)}
-    assignments = Assignments(trials, shares_rows=True)
+def test_trials_that_share_a_row_come_together_and_count_as_one() -> None:
+    shared = {number: open_trial(number, schedule=f"S{number}") for number in range(3)}
+    trials = shared | {number: open_trial(number, lr=0.3 + number) for number in (3, 4)}
+    assignments = Assignments(trials, lambda number: "shared" if number in shared else number)
     assignments.assign([0, 1], range(3))
     assignments.assign([0, 1], [3, 4])
     assert assignments.by_worker(range(5)) == {0: [0, 1, 2, 3], 1: [4]}
-    apart = Assignments(trials, shares_rows=False)
+    apart = Assignments(trials, alone)
     apart.assign([0, 1], range(3))
     assert apart.by_worker(range(3)) == {0: [0, 1], 1: [2]}
 
 
 def test_nothing_is_kept_of_a_trial_that_was_let_go() -> None:
     trials = {number: open_trial(number) for number in range(6)}
-    assignments = Assignments(trials, shares_rows=False)
+    assignments = Assignments(trials, alone)
     assignments.assign([0, 1, 2], range(6))
     assignments.forget([*range(6), 99])
     assert not any(number in assignments for number in range(6))

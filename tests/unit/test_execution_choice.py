@@ -44,7 +44,8 @@ def test_never_narrower_than_bits_allow(least: int, width: int) -> None:
 
 def test_a_step_is_as_long_as_its_passes() -> None:
     assert seconds_of_step(RISING, 32, 16) == pytest.approx(2 * 16 / 8000)
-    assert seconds_of_step(RISING, 36, 16) == pytest.approx(2 * 16 / 8000 + 4 / 4000)
+    assert seconds_of_step(RISING, 20, 16) == pytest.approx(seconds_of_step(RISING, 20, 20))
+    assert seconds_of_step(RISING, 24, 16) == pytest.approx(2 * (8 / 6000 + 16 / 8000) / 2)
     assert seconds_of_step(RISING, 2, 8) == pytest.approx(4 / 4000)  # padded to four rows
     assert seconds_of_step(RISING, 12, 12) == pytest.approx((8 / 6000 + 16 / 8000) / 2)
     assert seconds_of_step(RISING, 64, 64) == pytest.approx(64 / 9000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from sweeps.families import Families, Prefix
 from sweeps.plan import Place
 from sweeps.records import NewTrial
 from workers.prefixes import prefixes
+from workers.schedule_table import SchedulePath, schedule_path
 
 EPOCHS = 10
 
@@ -90,6 +92,19 @@ def test_prefixes_of_a_plateau_and_of_other_classes() -> None:
     assert cycling == (3,) * 10
 
 
+def test_no_table_is_written_for_a_schedule_that_starts_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[Setting] = []
+
+    def path(setting: Setting, *rest: Any) -> SchedulePath:
+        written.append(setting)
+        return schedule_path(setting, *rest)
+
+    monkeypatch.setattr("workers.prefixes.schedule_path", path)
+    settings = [decayed_at(4), decayed_at(4, 0.2), decayed_at(8), decayed_at(4, 0.3)]
+    assert by_schedule(settings) == [(0,) * 10, (1,) * 10, (0,) * 4 + (2,) * 6, (3,) * 10]
+    assert written == [settings[0], settings[2]]
+
+
 @pytest.mark.parametrize(
     ("case", "settings", "expected"),
     [
@@ -117,6 +132,30 @@ def test_what_differs_in_seed_round_or_lane_shares_nothing() -> None:
     sweep.join(opened(3, decayed_at(4), lane=1))
     assert sweep.rows() == [2, 2, 3, 3, 3, 3, 3, 3, 3, 3, 1, 1, 0]
     assert sweep.rows(lane=1) == [1] * 10 + [0] * 3
+
+
+def test_only_trials_whose_schedules_begin_alike_share_a_row_at_the_start() -> None:
+    sweep = Sweep()
+    cycles = [
+        Setting(
+            optimizer="SGD",
+            arguments={"lr": 0.1, "momentum": 0.9},
+            schedule=Schedule(name="OneCycleLR", arguments={"max_lr": highest}, every="step"),
+        )
+        for highest in (0.1, 0.2, 0.1)
+    ]
+    sweep.join(
+        *(opened(n, setting) for n, setting in enumerate([*cycles, decayed_at(4), decayed_at(8)])),
+        opened(5, decayed_at(4), seed=1),
+    )
+    at_start = [sweep.families.row_at_start(trial) for trial in sweep.open.values()]
+    assert len(set(at_start)) == 4
+    assert (at_start[0], at_start[3]) == (at_start[2], at_start[4])
+    sweep.end(0)
+    sweep.end(3)
+    assert [sweep.families.row_at_start(trial) for trial in sweep.open.values()] == [
+        at_start[number] for number in (1, 2, 4, 5)
+    ]
 
 
 def test_trials_that_are_not_stacked_share_nothing() -> None:

@@ -22,6 +22,7 @@ class Started:
     def __init__(self) -> None:
         self.sweeps: list[int] = []
         self.killed = 0
+        self.rung = 0
 
     def start(self, _home: Any, sweep_id: int) -> Started:
         self.sweeps.append(sweep_id)
@@ -32,6 +33,9 @@ class Started:
 
     def kill(self) -> None:
         self.killed += 1
+
+    def ring(self) -> None:
+        self.rung += 1
 
 
 @pytest.fixture
@@ -71,6 +75,16 @@ def test_what_has_not_begun_need_not_be_ended(started: Started) -> None:
     assert started.killed == 1
 
 
+def test_the_last_pass_begins_as_soon_as_the_sweep_has_ended(started: Started) -> None:
+    observer = Silence()
+    publisher: Any = late(observer)
+    publisher.sweep_ended()
+    assert (started.rung, observer.ends) == (0, 1)
+    publisher.round_closed(object())
+    publisher.sweep_ended()
+    assert (started.rung, observer.ends) == (1, 2)
+
+
 class Ended:
     """A publishing process that has said what it had to say."""
 
@@ -102,8 +116,11 @@ def test_the_last_line_of_what_went_wrong_is_the_problem() -> None:
     assert "code 1" in (ended({"complete": True}, returncode=1).drain() or "")
 
 
-def test_a_runner_that_is_done_rings_the_bell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process's standard input stays open until it is drained."""
+@pytest.mark.parametrize("rings", [False, True])
+def test_a_runner_that_is_done_rings_the_bell(
+    rings: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process's standard input stays open until it is rung or drained."""
     program = "import sys, json; sys.stdin.read(); print(json.dumps(dict(complete=True)))"
     start = subprocess.Popen
     monkeypatch.setattr(
@@ -113,5 +130,9 @@ def test_a_runner_that_is_done_rings_the_bell(tmp_path: Path, monkeypatch: pytes
     publisher = Publisher.start(
         Home(folder=tmp_path, database="sqlite:///none", tracking="sqlite:///none"), 1
     )
-    assert publisher._process.poll() is None
+    with pytest.raises(subprocess.TimeoutExpired):
+        publisher._process.wait(0.2)
+    if rings:
+        publisher.ring()
+        assert publisher._process.wait(30.0) == 0
     assert publisher.drain() is None

@@ -10,6 +10,7 @@ from sweeps.plan import (
     Budget,
     Joining,
     Place,
+    asked_by_now,
     free_rows,
     lane_share,
     share_out_trials,
@@ -48,6 +49,28 @@ def test_an_epoch_a_round(round_: int, trains: bool, epoch: int | None) -> None:
 )
 def test_free_rows(case: str, taken: int, changes: dict[str, int], expected: int) -> None:
     assert free_rows(taken, lane=0, budget=budget(**changes)) == expected, case
+
+
+@pytest.mark.parametrize(
+    ("free", "asked"),
+    [
+        ([0], 0),
+        ([3], 3),
+        ([0, 0, 0, 32], 8),
+        ([0, 0, 32, 32], 16),
+        ([0, 32, 32, 32], 24),
+        ([32, 32, 32, 32], 32),
+        ([1, 1, 1, 2], 1),
+        ([0, 1], 1),
+    ],
+)
+def test_asking_ahead_is_spread_over_rounds(free: list[int], asked: int) -> None:
+    assert asked_by_now(free) == asked
+
+
+@pytest.mark.parametrize(("epochs", "rounds"), [(1, 1), (9, 1), (10, 2), (20, 4), (100, 8)])
+def test_little_of_a_trial_passes_between_asking_and_admission(epochs: int, rounds: int) -> None:
+    assert budget(epochs=epochs).asked_ahead == rounds
 
 
 @pytest.mark.parametrize(("concurrency", "lanes"), [(8, 3), (2, 4), (64, 7), (1, 1)])

@@ -29,6 +29,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "one epoch, two seeds": {"epochs": 1, "trials": 9, "seeds": (0, 1), "concurrency": 4},
     "two epochs": {"epochs": 2, "trials": 23, "sampler": "random"},
     "one at a time": {"concurrency": 1, "trials": 5},
+    "asked far ahead": {"epochs": 22},
+    "asked far ahead, pruned, two seeds": {"epochs": 22, "pruner": "asha", "seeds": (0, 1), "trials": 15},
     "more seeds than places": {"seeds": (0, 1, 2), "trials": 4, "concurrency": 2},
 }
 
@@ -45,6 +47,8 @@ def check_complete(store: Store, sweep_id: int, space_: SearchSpace) -> None:
     trials = store.trials(sweep_id)
     assert [trial.number for trial in trials] == list(range(len(trials)))
     assert len(trials) == space_.trials * len(space_.seeds)
+    proposals = store.proposals(sweep_id)
+    assert [proposal.index for proposal in proposals] == sorted({trial.setting_index for trial in trials})
     epochs: dict[int, list[int]] = {}
     for measurement in store.measurements(sweep_id):
         epochs.setdefault(measurement.number, []).append(measurement.epoch)
@@ -99,6 +103,7 @@ def test_a_killed_and_resumed_sweep_equals_the_undisturbed_one(store: Store, kin
     run(store, undisturbed, space_)
     disturbed = stored(store, space_)
     chance = random.Random(luck)
+    mean = 2 if space_.epochs == 1 else max(6, space_.epochs)
     kills = 0
     while True:
         try:
@@ -108,7 +113,7 @@ def test_a_killed_and_resumed_sweep_equals_the_undisturbed_one(store: Store, kin
                 space_,
                 workers=chance.choice((1, 2, 3)),
                 seed=luck,
-                fault=_after(chance, Killed, mean=2 if space_.epochs == 1 else 6),
+                fault=_after(chance, Killed, mean=mean),
             )
         except Killed:
             kills += 1
@@ -117,6 +122,19 @@ def test_a_killed_and_resumed_sweep_equals_the_undisturbed_one(store: Store, kin
     assert state is SweepState.finished
     assert kills > 0, "nothing was tested"
     check_complete(store, disturbed, space_)
+    assert everything(store, disturbed) == everything(store, undisturbed)
+
+
+def test_what_was_asked_ahead_is_stored_before_it_has_trials(store: Store) -> None:
+    space_ = space(epochs=22)
+    undisturbed, disturbed = stored(store, space_), stored(store, space_)
+    run(store, undisturbed, space_)
+    with pytest.raises(Killed):
+        run(store, disturbed, space_, fault=_at_report(20, Killed))
+    waiting = {proposal.index for proposal in store.proposals(disturbed)}
+    waiting -= {trial.setting_index for trial in store.trials(disturbed)}
+    assert waiting == {7, 8}
+    assert run(store, disturbed, space_) is SweepState.finished
     assert everything(store, disturbed) == everything(store, undisturbed)
 
 
@@ -195,6 +213,7 @@ def test_a_lost_worker_costs_a_session_and_nothing_else(store: Store) -> None:
             raise WorkerLost(0, "killed")
 
     assert run(store, disturbed, space_, fault=fault, observer=observer) is SweepState.finished
+    assert observer.ends == 1
     assert everything(store, disturbed) == everything(store, undisturbed)
     assert any(trial.attempt > 0 for trial in store.trials(disturbed))
     assert sum("worker 0 was lost" in sentence for sentence in observer.sentences) == 2
@@ -217,8 +236,10 @@ def test_an_interruption_leaves_everything_waiting(store: Store) -> None:
     space_ = space()
     sweep_id = stored(store, space_)
     questions = iter([False] * 7 + [True])
-    state = run(store, sweep_id, space_, interrupted=lambda: next(questions))
+    observer = Silence()
+    state = run(store, sweep_id, space_, interrupted=lambda: next(questions), observer=observer)
     assert state is SweepState.waiting
+    assert observer.ends == 0
     row = store.sweep(sweep_id)
     assert (row.state, row.owner) == (SweepState.waiting, None)
     assert TrialState.running not in {trial.state for trial in store.trials(sweep_id)}
