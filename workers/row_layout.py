@@ -21,6 +21,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
+from workers.narrow_linear import narrow_linear
 from workers.narrow_softmax import narrow_softmax
 from workers.unfolded_convolution import unfolded_convolution, unfolds
 
@@ -41,7 +42,8 @@ class RowLayout(TorchFunctionMode):
     """While this is entered under vmap, functions that interleave rows have rows first in and out.
 
     And what batched embedding forgets is done: no gradient comes to the row of ``padding_idx``. Softmax over
-    few numbers is turned, which is faster (:mod:`workers.narrow_softmax`).
+    few numbers and linear layers with few outputs are turned, which is faster (:mod:`workers.narrow_softmax`,
+    :mod:`workers.narrow_linear`).
     """
 
     def __init__(self, convolutions: str = "grouped") -> None:
@@ -58,6 +60,8 @@ class RowLayout(TorchFunctionMode):
         if func is functional.embedding:
             return self._embedded(*args, **(kwargs or {}))
         narrow = narrow_softmax(func, args, kwargs or {})
+        if func is functional.linear:
+            narrow = narrow_linear(*args, **(kwargs or {}))
         if narrow is not None:
             self.calls += 1
             return narrow
