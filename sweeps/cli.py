@@ -133,16 +133,17 @@ def launch(
     json: JsonOption = False,
 ) -> None:
     """Train a new sweep from FILE. E.g. ravine launch search_spaces/library/momentum.yaml --trials 64."""
-    from search_spaces.files import Overrides
     from sweeps.clusters import check_cluster
-    from sweeps.sweep_files import create_sweep, read_sweep_file, read_text
+    from sweeps.file_text import read_text
 
     check_cluster(ray)
     places = _home(home, database, tracking)
-    overrides = Overrides(trials=trials, epochs=epochs, seed=seed)
     read_text(file)
     with _begun_runtime(ray, workers) as runtime:
-        read = read_sweep_file(file, overrides)
+        from search_spaces.files import Overrides
+        from sweeps.sweep_files import create_sweep, read_sweep_file
+
+        read = read_sweep_file(file, Overrides(trials=trials, epochs=epochs, seed=seed))
         for note in read.loaded.notes:
             people.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
         with _store(places, read_only=False) as store:
@@ -193,6 +194,7 @@ def _begun_runtime(ray: str, workers: int | None) -> Iterator[RayRuntime | None]
     from workers.ray_runtime import RayRuntime
 
     runtime = RayRuntime(None, workers=workers or available_cores())
+    runtime.await_loading()  # two imports at once take longer than one after the other
     try:
         yield runtime
     finally:

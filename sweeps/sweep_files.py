@@ -11,14 +11,12 @@ from typing import Any
 
 from search_spaces.errors import Problem, SpaceErrors
 from search_spaces.files import LoadedSpace, Overrides, load_space
-from search_spaces.nodes import LARGEST_TEXT
 from search_spaces.space import SearchSpace
 from search_spaces.task_code import TaskCode, names_a_file
 from sweeps.errors import BadInput
+from sweeps.file_text import read_text
 from sweeps.records import NewSweep, SweepRow
 from sweeps.store import Store
-
-LONGEST_READ = 64 * LARGEST_TEXT  # enough to say how long a file is that is too long
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,22 +29,6 @@ class SweepFile:
     loaded: LoadedSpace
     paths: Mapping[str, str]  # absolute, of the files that it names, by how it writes them
     task_file: Mapping[str, str] | None  # SHA-256 by path, where the task is a user's file
-
-
-def read_text(path: Path) -> str:
-    """The text of a sweep file. Raises BadInput where there is none."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(LONGEST_READ)
-        return content.decode("utf-8")
-    except FileNotFoundError as error:
-        raise BadInput(f"There is no file {path}. Ready-made ones are in search_spaces/library/.") from error
-    except UnicodeDecodeError as error:
-        raise BadInput(
-            f"{path} is not UTF-8 text (byte {error.start}): a sweep file is YAML or JSON."
-        ) from error
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def read_sweep_file(path: Path, overrides: Overrides) -> SweepFile:

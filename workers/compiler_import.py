@@ -1,5 +1,7 @@
 """Compiler import: PyTorch's compiler is not loaded only to be kept out of functions that nobody compiles.
 
+Nor is its algebra of symbolic sizes, a quarter of a second, to tell that a plain truth value is true.
+
 PyTorch wraps some functions so that torch.compile passes over them, and loads torch._dynamo, more than a
 second, when such a function is called for the first time. Here they are called as they are.
 An optimizer's step loads it too, to mark a place where a compiled graph would end.
@@ -32,6 +34,22 @@ def without_compiler(*functions: Callable[..., Any]) -> Iterator[None]:
     finally:
         for function in plain:
             delattr(function, _KEPT_OUT)
+
+
+@contextmanager
+def without_symbols() -> Iterator[None]:
+    """Inside, ``torch._check`` of what is plainly true loads nothing; of anything else it is as it was."""
+    known = torch._check_with
+
+    def check(error_type: Any, cond: Any, message: Any) -> None:
+        if cond is not True:
+            known(error_type, cond, message)
+
+    torch._check_with = check
+    try:
+        yield
+    finally:
+        torch._check_with = known
 
 
 def _unwrapped(function: Callable[..., Any]) -> Any:

@@ -38,6 +38,7 @@ class RayRuntime:
         self._address = address
         self._workers = workers
         self._error: BaseException | None = None
+        self._loaded = threading.Event()
         self._connected = threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="ray runtime", daemon=True)
@@ -47,6 +48,10 @@ class RayRuntime:
     def is_local(self) -> bool:
         """Whether it is on this machine, for this program alone."""
         return self._address is None
+
+    def await_loading(self) -> None:
+        """Return once Ray's own module is loaded, or cannot be; starting its processes goes on."""
+        self._loaded.wait()
 
     def connected(self) -> Any:
         """The module ``ray``, once it is connected. Raises PoolUnavailable."""
@@ -78,6 +83,7 @@ class RayRuntime:
         except BaseException as error:  # noqa: BLE001 - told to whoever asks for the runtime, in their thread
             self._error = error
             began = False
+        self._loaded.set()
         self._connected.set()
         self._closing.wait()
         if began:
@@ -89,6 +95,7 @@ class RayRuntime:
         """Whether the connection was begun here."""
         import ray
 
+        self._loaded.set()
         if ray.is_initialized():
             return False
         if self.is_local:

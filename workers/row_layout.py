@@ -21,6 +21,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
+from workers.compiler_import import without_symbols
 from workers.narrow_linear import narrow_linear
 from workers.narrow_softmax import narrow_softmax
 from workers.unfolded_convolution import unfolded_convolution, unfolds
@@ -130,11 +131,14 @@ class _Contiguous(Function):
 
 @contextmanager
 def plain_formulas() -> Iterator[None]:
-    """Attention by the formula's own operations: fused kernels take batched rows one by one."""
+    """Attention by the formula's own operations: fused kernels take batched rows one by one.
+
+    And formulas that check their arguments load no algebra for that.
+    """
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with sdpa_kernel(SDPBackend.MATH):
+        with sdpa_kernel(SDPBackend.MATH), without_symbols():
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)

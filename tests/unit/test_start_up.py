@@ -10,10 +10,21 @@ from typing import Any
 import pytest
 import torch
 
-from workers.compiler_import import without_compiler
+from workers.compiler_import import without_compiler, without_symbols
 from workers.tasks.digits_mlp import digits
 
-HEAVY = ("torch._dynamo", "sklearn", "pandas", "scipy", "ray", "mlflow", "optuna", "sqlalchemy", "torch")
+HEAVY = (
+    "torch._dynamo",
+    "sympy",
+    "sklearn",
+    "pandas",
+    "scipy",
+    "ray",
+    "mlflow",
+    "optuna",
+    "sqlalchemy",
+    "torch",
+)
 
 
 def loaded_by(code: str) -> set[str]:
@@ -34,6 +45,7 @@ def loaded_by(code: str) -> set[str]:
         ("from workers.torch_catalogue import torch_catalogue; torch_catalogue()", {"torch"}),
         ("from workers.tasks.digits_mlp import digits; digits()", {"torch"}),
         ("import sweeps.sweep_files", {"sqlalchemy"}),
+        ("import sweeps.file_text", set()),
     ],
 )
 def test_only_what_is_needed_is_loaded(code: str, expected: set[str]) -> None:
@@ -149,6 +161,17 @@ assert not hasattr(method.__wrapped__, "__dynamo_disable")
     with without_compiler(method, lambda: None):
         torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
     assert vars(method.__wrapped__)["__dynamo_disable"] is kept  # type: ignore[attr-defined]
+
+
+def test_what_pytorch_checks_is_checked_without_symbols_too() -> None:
+    known = torch._check_with
+    with without_symbols():
+        torch._check(True)
+        with pytest.raises(RuntimeError, match="so it is not"):
+            torch._check(False, lambda: "so it is not")
+        with pytest.raises(TypeError, match="got a Tensor"):
+            torch._check(torch.tensor(True))
+    assert torch._check_with is known
 
 
 @pytest.mark.parametrize("package_is_found", [True, False])
