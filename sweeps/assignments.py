@@ -36,7 +36,7 @@ class Assignments:
         return number in self._seats
 
     def assign(self, workers: Sequence[int], numbers: Iterable[int]) -> None:
-        """Give each trial to one of ``workers``, those of a family to the same."""
+        """Give each trial to one of ``workers``, those that share a row to the same."""
         joining = [
             Joining(number, self._open[number].setting.population, self._row_at_start(number))
             for number in numbers

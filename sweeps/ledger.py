@@ -5,7 +5,6 @@ Reports go in, a :class:`~sweeps.records.RoundRecord` comes out. The ledger writ
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,7 +22,8 @@ from sweeps.entries import (
     typed_columns,
 )
 from sweeps.families import Families, Prefixes
-from sweeps.plan import ROUNDS_IN_FLIGHT, Budget, Place, asked_by_now, free_rows, lane_share
+from sweeps.plan import ROUNDS_IN_FLIGHT, Budget, Place, free_rows, lane_share
+from sweeps.proposal_queue import ProposalQueue
 from sweeps.proposals import Asked, Proposals
 from sweeps.records import (
     OPEN_STATES,
@@ -36,7 +36,6 @@ from sweeps.records import (
     TrialState,
 )
 from sweeps.settings_history import settings_of, told
-from sweeps.study import LEARNING
 from workers.messages import Diverged, Failed, Measured, Outcome
 
 
@@ -63,11 +62,7 @@ class Ledger:
         self._prunes = space.pruner.name != "none"  # pruners keep what they decided in Optuna's attributes
         self._families = Families(prefixes, space.epochs)
         self._settings: dict[int, SettingEntry] = {}  # of open trials, by index
-        self._asks_ahead = space.sampler in LEARNING and not space.branches and lanes == 1
-        self._ahead: deque[Asked] = deque()  # proposed, and without a trial yet
-        self._unstored: list[Proposal] = []
-        self._admitted = 0  # settings with trials
-        self._exhausted = False
+        self._queue = ProposalQueue(space, self.budget, self._proposals)
         self.open: dict[int, OpenTrial] = {}
         self._of_lane: dict[int, dict[int, OpenTrial]] = {}  # the open ones, by lane
         self._open_epochs = 0  # done by open trials
@@ -87,8 +82,6 @@ class Ledger:
     ) -> None:
         """Fold stored facts: the same rows always give the same ledger."""
         self.rounds_done = rounds_done
-        with_trials = {trial.setting_index for trial in trials}
-        self._admitted = len(with_trials)
         values: dict[int, dict[int, float]] = {}
         steps: dict[int, int] = {}
         for measurement in measurements:
@@ -98,11 +91,7 @@ class Ledger:
             self._restore_trial(trial, steps.get(trial.number, 0))
         settings = settings_of(proposals, trials, values, self.budget.epochs)
         self._proposals.rebuild([told(proposal, settings[proposal.index]) for proposal in proposals])
-        self._ahead.extend(
-            self._proposals.again(proposal.index, proposal.parameters, proposal.attributes)
-            for proposal in proposals
-            if proposal.index not in with_trials
-        )
+        self._queue.restore(proposals, {trial.setting_index for trial in trials})
         of_open = {trial.row.setting_index for trial in self.open.values()}
         self._settings = {index: settings[index] for index in sorted(of_open)}
         self._join_families()
@@ -203,13 +192,12 @@ class Ledger:
     @property
     def proposes_more(self) -> bool:
         """Whether there are settings still to be proposed."""
-        return bool(self._ahead) or (not self._exhausted and self._admitted < self.budget.settings)
+        return self._queue.has_more
 
     @property
     def trials_expected(self) -> int:
         """Trials the sweep will have had when it ends."""
-        settings = self._admitted + len(self._ahead) if self._exhausted else self.budget.settings
-        return settings * self.budget.seeds
+        return self._queue.settings_expected * self.budget.seeds
 
     @property
     def epochs_expected(self) -> int:
@@ -313,48 +301,26 @@ class Ledger:
         self.counts[TrialState.running] += len(numbers)
 
     def ask_ahead(self, lane: int, round_: int) -> None:
-        """Ask, while workers train, for settings that will have room in the round and soon after.
-
-        Only of samplers that take their time. What is asked for is stored with the next decision, and knows
-        all reports before it.
-        """
-        if not self._asks_ahead:
-            return
-        free = [
-            free_rows(self.rows(lane, round_ + ahead), lane=lane, budget=self.budget) // self.budget.seeds
-            for ahead in range(self.budget.asked_ahead)
-        ]
-        while len(self._ahead) < asked_by_now(free) and (family := self._asked(1)):
-            self._ahead.extend(family)
+        """Ask, while workers train, for settings that will have room in the round and soon after."""
+        rounds = range(round_, round_ + self._queue.rounds_ahead)
+        if rounds:
+            self._queue.ask_ahead([self._free_rows(lane, ahead) // self.budget.seeds for ahead in rounds])
 
     def _propose(self, lane: int, round_: int) -> tuple[tuple[Proposal, ...], tuple[NewTrial, ...]]:
         """Settings for the rows that are free in the round, a family at a time."""
         joining: list[OpenTrial] = []
-        free = free_rows(self.rows(lane, round_), lane=lane, budget=self.budget)
+        free = self._free_rows(lane, round_)
         while free >= self.budget.seeds and self.proposes_more:
-            if self._ahead:
-                family: tuple[Asked, ...] = (self._ahead.popleft(),)
-            else:
-                most = self.budget.settings if self._families.share_rows else free // self.budget.seeds
-                family = self._asked(most)
-            self._admitted += len(family)
+            most = self.budget.settings if self._families.share_rows else free // self.budget.seeds
+            family = self._queue.take(most)
             for asked in family:
                 joining += self._new_trials(asked, lane, round_)
             free -= self._families.rows_at_start([asked.setting for asked in family]) * self.budget.seeds
         self._families.join(joining)
-        proposals, self._unstored = tuple(self._unstored), []
-        return proposals, tuple(trial.row for trial in joining)
+        return self._queue.to_store(), tuple(trial.row for trial in joining)
 
-    def _asked(self, most: int) -> tuple[Asked, ...]:
-        """The next family, at most ``most`` settings of it, to be stored with the next record."""
-        left = self.budget.settings - self._admitted - len(self._ahead)
-        family = self._proposals.ask(min(most, left))
-        self._exhausted = not family and left > 0
-        self._unstored += [
-            Proposal(index=asked.index, parameters=asked.parameters, attributes=asked.attributes)
-            for asked in family
-        ]
-        return family
+    def _free_rows(self, lane: int, round_: int) -> int:
+        return free_rows(self.rows(lane, round_), lane=lane, budget=self.budget)
 
     def _new_trials(self, asked: Asked, lane: int, round_: int) -> list[OpenTrial]:
         setting = SettingEntry(index=asked.index)

@@ -89,7 +89,7 @@ class Joining:
 
     number: int
     population: Hashable  # equal for trials that can be rows of one population
-    family: Hashable  # equal for trials that share a row as long as their schedules agree
+    family: Hashable  # equal for trials that share a row in their first epoch
 
 
 def share_out_trials(joining: Sequence[Joining], held: Mapping[int, Sequence[Hashable]]) -> dict[int, int]:

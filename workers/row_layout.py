@@ -60,9 +60,10 @@ class RowLayout(TorchFunctionMode):
         """Put the first argument and the result of such a function in order."""
         if func is functional.embedding:
             return self._embedded(*args, **(kwargs or {}))
-        narrow = narrow_softmax(func, args, kwargs or {})
         if func is functional.linear:
             narrow = narrow_linear(*args, **(kwargs or {}))
+        else:
+            narrow = narrow_softmax(func, args, kwargs or {})
         if narrow is not None:
             self.calls += 1
             return narrow
