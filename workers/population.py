@@ -89,6 +89,7 @@ class Population:
         self._rule = UPDATE_RULES[optimizer]
         self._updates = recipe.data.updates_per_epoch(batch_size)
         self._width = max(width, MINIMUM_WIDTH)
+        self._most: int | None = None  # rows at once, where more did not fit into memory
         anatomy = anatomy_of(recipe, batch_size, two_groups=two_groups)
         self._tails = anatomy.tails
         self._model = StackedModel(recipe, anatomy)
@@ -169,14 +170,15 @@ class Population:
         pending = self._turns(frozenset(numbers))
         self._joinable = {}
         while pending:
-            turns = pending[: pass_sizes(len(pending), self._width)[0]]
+            count = pass_sizes(len(pending), self._width)[0]
+            turns = pending[: count if self._most is None else min(count, self._most)]
             try:
                 trained = self._train(turns)
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error) or len(turns) <= MINIMUM_WIDTH:
                     raise
                 # Rows train on copies, so those in the bank are as they were.
-                self._width = max(MINIMUM_WIDTH, len(turns) // 2)
+                self._width = self._most = max(MINIMUM_WIDTH, len(turns) // 2)
                 said = f"{len(turns)} rows do not fit into memory; training {self._width} at a time"
                 self._notes.append(Note(number=turns[0].row.riders[0].trial.number, sentence=said))
             else:

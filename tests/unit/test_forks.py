@@ -218,6 +218,25 @@ def test_rows_that_do_not_fit_rest_elsewhere_with_their_bits(room: Room) -> None
     assert plain.take_notes() == ()
 
 
+@pytest.mark.parametrize("width", [4, 8])
+def test_no_pass_is_wider_than_what_fits_into_memory(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by the quarter either that a pass may be wider than its width."""
+    trials = [admission(number, lr=0.01 * (number + 1), momentum=0.5) for number in range(5)]
+    expected = trained(population(), trials)
+    train, tried = EpochTraining.train, 0
+
+    def short_of_memory(self: Any, live: Any, state: Any, rows: Any) -> Any:
+        nonlocal tried
+        tried += 1
+        assert tried < 100, "the same rows are tried again and again"
+        if len(rows) > 4:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return train(self, live, state, rows)
+
+    monkeypatch.setattr(EpochTraining, "train", short_of_memory)
+    assert trained(population(width=width), trials) == expected
+
+
 def test_out_of_memory_halves_the_width_and_loses_no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     trials = [admission(number, lr=0.01 * (number + 1), momentum=0.5, nesterov=True) for number in range(16)]
     expected = trained(population(width=16), trials)
