@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.main import get_command
 
 from search_spaces.files import load_space
@@ -41,10 +42,16 @@ def test_every_make_target_of_the_readme_exists() -> None:
 
 
 def test_every_link_of_the_documents_leads_somewhere() -> None:
-    for document in ("README.md", "ARCHITECTURE.md", "CHANGELOG.md"):
-        for link in re.findall(r"\]\(([^)#]+)\)", (ROOT / document).read_text()):
+    documents = [
+        ROOT / "README.md",
+        ROOT / "ARCHITECTURE.md",
+        ROOT / "CHANGELOG.md",
+        ROOT / "docs" / "search.md",
+    ]
+    for document in documents:
+        for link in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
             if "://" not in link:
-                assert (ROOT / link).exists(), f"{document}: {link}"
+                assert (document.parent / link).exists(), f"{document}: {link}"
 
 
 def test_every_room_stands_in_the_architecture() -> None:
@@ -71,6 +78,25 @@ def test_the_sweep_files_of_the_readme_are_good() -> None:
         loaded = load_space(text, source="README.md", stem="readme", catalogue=torch_catalogue())
         assert rehearse(loaded.space) == ()
         assert len(loaded.space.schedules) == schedules
+
+
+BASE = {
+    "task": "digits-mlp",
+    "metric": {"name": "val_loss", "goal": "minimize"},
+    "epochs": 20,
+    "optimizer": {"SGD": {"lr": {"log": [1e-4, 1.0]}, "momentum": {"log1m": [0.0, 0.99]}}},
+    "schedule": [{"ConstantLR": {"factor": 1.0}}, {"StepLR": {"step_size": 5, "gamma": 0.1}}],
+    "trials": 64,
+}
+PIECES = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "search.md").read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_every_piece_of_a_sweep_file_in_the_page_about_search_is_good(piece: str) -> None:
+    left = {name: value for name, value in BASE.items() if name not in yaml.safe_load(piece)}
+    text = piece + yaml.safe_dump(left)
+    loaded = load_space(text, source="search.md", stem="piece", catalogue=torch_catalogue())
+    assert rehearse(loaded.space) == ()
 
 
 def test_the_main_job_is_the_one_promised() -> None:
