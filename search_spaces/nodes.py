@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from dataclasses import dataclass
 
 import yaml
@@ -114,6 +115,22 @@ def read_nodes(text: str, findings: Findings) -> Node | None:
         findings.problem(1, "file", "an empty file", "a sweep: task, metric, epochs, optimizer, trials")
         return None
     return _node(root, "", root.start_mark.line + 1, findings)
+
+
+def comment_lines(text: str) -> dict[int, str]:
+    """What stands behind a ``#`` in a text that :func:`read_nodes` has read, by its line, from 1."""
+    ends: dict[int, int] = {}  # of a line, where the last thing on it that is no comment ends
+    for token in yaml.scan(_without_json_tabs(text), Loader=_Loader):
+        for line in range(token.start_mark.line, token.end_mark.line):
+            ends[line] = sys.maxsize
+        ends[token.end_mark.line] = max(ends.get(token.end_mark.line, 0), token.end_mark.column)
+    found = {}
+    for index, content in enumerate(text.splitlines()):
+        end = ends.get(index, 0)
+        rest = content[end:]
+        if rest.lstrip().startswith("#") and (end == 0 or rest[0].isspace()):
+            found[index + 1] = rest.lstrip().removeprefix("#").strip()
+    return found
 
 
 def _not_yaml(findings: Findings, line: int | None, said: str) -> None:

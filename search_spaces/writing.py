@@ -1,0 +1,233 @@
+"""Writing: a search space as the text of a sweep file, which reads back to an equal one."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from search_spaces.catalogue import Catalogue
+from search_spaces.ranges import Choice, Fixed, Integer, Log, LogOneMinus, Numeric, Range, Tuple, Value
+from search_spaces.space import Metric, OptimizerSpace, Pruner, ScheduleSpace, SearchSpace
+
+HEAD = ""
+"""Stands for the file as a whole among the comments: what is said before its first field."""
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
+_NOT_TEXT = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
+_NO_COMMENTS: Mapping[str, Sequence[str]] = {}
+_ALWAYS = frozenset({"name", "task", "metric", "epochs", "trials"})
+_PLAINEST = SearchSpace(
+    name="", task="", metric=Metric(name="", goal=""), epochs=0, optimizers=(), trials=0, concurrency=1
+)
+"""Every default of the file format."""
+
+
+def write_space(
+    space: SearchSpace,
+    catalogue: Catalogue,
+    *,
+    comments: Mapping[str, Sequence[str]] = _NO_COMMENTS,
+    said: Collection[str] = (),
+) -> str:
+    """YAML of a sweep file that reads back to ``space``.
+
+    ``comments``: lines to stand above a field, by its dotted name as in ``LoadedSpace.lines``, with labels
+    of the space (``optimizer.SGD#2.lr``); :data:`HEAD` for the file's own. ``said``: fields of the file to be
+    written although they say no more than their default does. Numbers are written so that readers of YAML 1.1
+    take them for numbers, too. The ``catalogue`` knows when each schedule steps unless the file says so.
+    """
+    page = _Page(comments)
+    page.comment(HEAD, 0)
+    for name, write in _FIELDS.items():
+        text = write(space)
+        if text is not None and (name in said or name in _ALWAYS or text != write(_PLAINEST)):
+            for inner in page.comments:
+                if inner.startswith(f"{name}."):
+                    page.comment(inner, 0)
+            page.put(name, f"{name}: {text}", 0)
+        elif name == "optimizer":
+            page.put(name, "optimizer:", 0)
+            _put_optimizers(page, space.optimizers)
+        elif name == "schedule" and (space.schedules != _PLAINEST.schedules or name in said):
+            section = "branches" if space.branches else "schedule"
+            page.put(section, f"{section}:", 0)
+            _put_schedules(page, space, catalogue, section)
+        elif name == "task_args" and space.task_arguments:
+            page.put(name, "task_args:", 0)
+            for argument, range_ in space.task_arguments.items():
+                page.put(f"{name}.{argument}", f"{word_text(argument)}: {range_text(range_)}", 1)
+    return "\n".join(page.lines) + "\n"
+
+
+def range_text(range_: Range) -> str:
+    """A range as it stands in a sweep file, on one line."""
+    if isinstance(range_, Fixed):
+        listed = isinstance(range_.value, tuple)
+        return f"{{value: {value_text(range_.value)}}}" if listed else value_text(range_.value)
+    if isinstance(range_, Choice):
+        return f"[{', '.join(range_text(option) for option in range_.options)}]"
+    if isinstance(range_, Tuple):
+        return f"{{tuple: [{', '.join(range_text(item) for item in range_.items)}]}}"
+    points = "" if range_.points is None else f", points: {range_.points}"
+    return f"{{{_axis(range_)}: [{value_text(range_.low)}, {value_text(range_.high)}]{points}}}"
+
+
+def value_text(value: Value) -> str:
+    """A plain value as it stands in a sweep file."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return _float_text(value)
+    if isinstance(value, tuple):
+        return f"[{', '.join(value_text(item) for item in value)}]"
+    return word_text(value) if isinstance(value, str) else str(value)
+
+
+def word_text(text: str) -> str:
+    """Text as it stands in a sweep file: in quotes where a reader of YAML 1.1 or 1.2 needs them."""
+    if _PLAIN.fullmatch(text) and text.lower() not in _NOT_TEXT:
+        return text
+    return json.dumps(text, ensure_ascii=not text.isprintable())
+
+
+def _float_text(value: float) -> str:
+    """The shortest digits that give the same number; YAML 1.1 takes 1e-05 for text, 1.0e-05 for a number."""
+    mantissa, exponent, power = repr(value).partition("e")
+    return f"{mantissa}{exponent}{power}" if "." in mantissa or not exponent else f"{mantissa}.0e{power}"
+
+
+def _axis(range_: Numeric) -> str:
+    if isinstance(range_, Integer):
+        return "int_log" if range_.log else "int"
+    return "log" if isinstance(range_, Log) else "log1m" if isinstance(range_, LogOneMinus) else "uniform"
+
+
+@dataclass(slots=True)
+class _Page:
+    """Lines of the file so far."""
+
+    comments: Mapping[str, Sequence[str]]
+    lines: list[str] = field(default_factory=list)
+
+    def comment(self, name: str, depth: int) -> None:
+        for said in self.comments.get(name, ()):
+            self.lines += [f"{'  ' * depth}# {line}".rstrip() for line in said.splitlines() or [""]]
+
+    def put(self, name: str, text: str, depth: int) -> None:
+        self.comment(name, depth)
+        self.lines.append("  " * depth + text)
+
+
+def _put_optimizers(page: _Page, optimizers: tuple[OptimizerSpace, ...]) -> None:
+    for optimizer in optimizers:
+        name = f"optimizer.{optimizer.label}"
+        inner = _put_class(page, name, optimizer.name, not optimizer.arguments, len(optimizers) > 1, 1)
+        for argument, range_ in optimizer.arguments.items():
+            page.put(f"{name}.{argument}", f"{word_text(argument)}: {range_text(range_)}", inner)
+
+
+def _put_schedules(page: _Page, space: SearchSpace, catalogue: Catalogue, section: str) -> None:
+    listed = len(space.schedules) > 1
+    for schedule in space.schedules:
+        known = catalogue.schedules.get(schedule.name)
+        outer: dict[str, str] = {}
+        if schedule.every != ("epoch" if known is None else known.every):
+            outer["every"] = schedule.every
+        if schedule.watch not in (None, "val_loss"):
+            outer["watch"] = str(schedule.watch)
+        _put_schedule(page, schedule, section, outer, listed, 1)
+
+
+def _put_schedule(
+    page: _Page, schedule: ScheduleSpace, section: str, outer: Mapping[str, str], listed: bool, depth: int
+) -> None:
+    name = f"{section}.{schedule.label}"
+    inner = _put_class(page, name, schedule.name, not schedule.arguments and not outer, listed, depth)
+    for argument, value in schedule.arguments.items():
+        if isinstance(value, tuple):
+            page.put(f"{name}.{argument}", f"{word_text(argument)}:", inner)
+            for part in value:
+                _put_schedule(page, part, section, {}, True, inner + 1)
+        else:
+            page.put(f"{name}.{argument}", f"{word_text(argument)}: {range_text(value)}", inner)
+    for argument, word in outer.items():
+        page.put(f"{name}.{argument}", f"{argument}: {word_text(word)}", inner)
+
+
+def _put_class(page: _Page, name: str, class_name: str, bare: bool, listed: bool, depth: int) -> int:
+    """The line that names a class; returns how deep its arguments stand."""
+    page.put(name, f"{'- ' if listed else ''}{word_text(class_name)}:{' {}' if bare else ''}", depth)
+    return depth + 2 if listed else depth + 1
+
+
+def _pruner(pruner: Pruner) -> str:
+    if not pruner.arguments:
+        return pruner.name
+    arguments = (f"{word_text(name)}: {value_text(value)}" for name, value in pruner.arguments.items())
+    return f"{{{pruner.name}: {{{', '.join(arguments)}}}}}"
+
+
+def _concurrency(space: SearchSpace) -> str | None:
+    return None if space.concurrency == max(1, min(64, space.trials // 8)) else str(space.concurrency)
+
+
+def _block(space: SearchSpace) -> None:
+    """Stand for a field of several lines."""
+
+
+_FIELDS: Mapping[str, Callable[[SearchSpace], str | None]] = {
+    "name": lambda space: word_text(space.name),
+    "task": lambda space: word_text(space.task),
+    "task_args": _block,
+    "metric": lambda space: f"{{name: {word_text(space.metric.name)}, goal: {space.metric.goal}}}",
+    "epochs": lambda space: str(space.epochs),
+    "batch_size": lambda space: range_text(space.batch_size),
+    "clip_grad_norm": lambda space: range_text(space.clip_grad_norm),
+    "optimizer": _block,
+    "schedule": _block,
+    "warmup": lambda space: f"{{epochs: {space.warmup_epochs}}}",
+    "seed": lambda space: str(space.seed),
+    "seeds": lambda space: value_text(space.seeds),
+    "trials": lambda space: str(space.trials),
+    "concurrency": _concurrency,
+    "sampler": lambda space: word_text(space.sampler),
+    "pruner": lambda space: _pruner(space.pruner),
+    "order": lambda space: space.order,
+    "execution": lambda space: space.execution,
+    "device": lambda space: space.device,
+    "precision": lambda space: space.precision,
+    "forks": lambda space: value_text(space.forks),
+}
+"""How each field of the file is written on one line; None: not on one line, or as its default."""
+
+WRITTEN = frozenset(
+    {
+        "name",
+        "task",
+        "task_arguments",
+        "metric",
+        "epochs",
+        "batch_size",
+        "clip_grad_norm",
+        "optimizers",
+        "schedules",
+        "branches",
+        "warmup_epochs",
+        "seed",
+        "seeds",
+        "trials",
+        "concurrency",
+        "sampler",
+        "pruner",
+        "order",
+        "execution",
+        "device",
+        "precision",
+        "forks",
+    }
+)
+"""The fields of a search space that are written; a test holds them against those there are."""
