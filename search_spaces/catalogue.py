@@ -64,6 +64,7 @@ class OptimizerEntry(ClassEntry):
 
     stacked: bool = False
     ignored: tuple[str, ...] = ()  # arguments that say how PyTorch computes, not what: foreach, fused ...
+    sums_steps: bool = False  # momentum is a sum of steps, so that lr / (1 - momentum) is what they come to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

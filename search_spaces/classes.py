@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from search_spaces.catalogue import Argument, ClassEntry, Kind, OptimizerEntry, ScheduleEntry, Suppression
+from search_spaces.effective_rate import why_not_effective
 from search_spaces.errors import Findings, nearest, one_of, shorten
 from search_spaces.fields import Scope, read_range, shown, wanted_of, word
 from search_spaces.nodes import Entry, Listing, Node, Scalar, Table
@@ -138,8 +139,10 @@ def _optimizer(use: _Use, known: OptimizerEntry, scope: Scope) -> OptimizerSpace
             got = f"unknown argument '{shorten(entry.key)}'"
             hint = _momentum_hint(entry.key, known) or nearest(entry.key, accepted)
             scope.findings.problem(entry.line, inner, got, one_of(accepted), hint)
-        elif (range_ := read_range(entry.node, inner, argument, scope)) is not None:
-            arguments[entry.key] = range_
+        else:
+            own = replace(scope, not_effective=why_not_effective(entry.key, known))
+            if (range_ := read_range(entry.node, inner, argument, own)) is not None:
+                arguments[entry.key] = range_
     _require(use, field, known, (), scope)
     momentum = known.arguments.get("momentum")
     default = momentum.default if momentum is not None else None

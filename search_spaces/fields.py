@@ -6,18 +6,31 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from search_spaces.bounds import LARGEST, read_bounds
 from search_spaces.catalogue import Argument, Kind
 from search_spaces.errors import Findings, nearest, one_of, shorten
 from search_spaces.nodes import Entry, Listing, Node, Scalar, Table
-from search_spaces.ranges import Choice, Fixed, Integer, Log, LogOneMinus, Numeric, Range, Tuple, Uniform
+from search_spaces.ranges import (
+    Choice,
+    Effective,
+    Fixed,
+    Integer,
+    Log,
+    LogOneMinus,
+    Numeric,
+    Range,
+    Tuple,
+    Uniform,
+)
 
-LARGEST_WHOLE = 2**63 - 1  # what SQL stores exactly
+LARGEST_WHOLE = LARGEST
 MOST_POINTS = 1_000_000
 
-_REAL: dict[str, type[Uniform] | type[Log] | type[LogOneMinus]] = {
+_REAL: dict[str, type[Uniform] | type[Log] | type[LogOneMinus] | type[Effective]] = {
     "uniform": Uniform,
     "log": Log,
     "log1m": LogOneMinus,
+    "effective": Effective,
 }
 _NUMERIC = (*_REAL, "int", "int_log")
 _KEYWORDS = (*_NUMERIC, "value", "tuple")
@@ -32,6 +45,7 @@ class Scope:
     functions: tuple[str, ...] | None  # of the task; None where it is unknown
     grid: bool  # the sampler is grid, so numeric ranges need points
     all_tried: bool = False  # within branches, where they need points whatever the sampler
+    not_effective: str = "only an optimizer's lr has an effective rate"  # why {effective: ...} is refused; ""
 
 
 def shown(node: Node) -> str:
@@ -248,6 +262,10 @@ def _numeric(
         hint = "int and int_log give whole numbers" if Kind.integer in argument.kinds else ""
         findings.problem(keyword.line, field, got, wanted_of(argument, scope), hint)
         ok = False
+    if ok and keyword.key == "effective" and scope.not_effective:
+        got, wanted = "got a range of the effective rate (effective)", "another range, such as {log: [a, b]}"
+        findings.problem(keyword.line, field, got, wanted, scope.not_effective)
+        ok = False
     count = None
     if points is not None:
         count = whole(points.node, f"{field}.points", (1, MOST_POINTS), findings)
@@ -258,40 +276,10 @@ def _numeric(
             wanted = "a value, a list, or points: n in the range, since branches are all tried"
         findings.problem(keyword.line, field, "no points", wanted)
         ok = False
-    bounds = _bounds(keyword, field, findings)
+    bounds = read_bounds(keyword, shown(keyword.node), field, findings)
     if bounds is None or not ok:
         return None
     low, high = bounds
     if is_whole:
         return Integer(low=int(low), high=int(high), log=keyword.key == "int_log", points=count)
     return _REAL[keyword.key](low=float(low), high=float(high), points=count)
-
-
-def _bounds(keyword: Entry, field: str, findings: Findings) -> tuple[int | float, int | float] | None:
-    """Both bounds of a numeric range; its own conditions hold."""
-    node = keyword.node
-    is_whole = keyword.key in ("int", "int_log")
-    numbers: list[int | float] = []
-    if isinstance(node, Listing) and len(node.items) == 2:
-        found = (_bound(item, is_whole) for item in node.items)
-        numbers = [number for number in found if number is not None]
-    wanted = ""
-    if len(numbers) != 2:
-        wanted = f"[low, high], two {'whole' if is_whole else 'finite'} numbers"
-    elif numbers[0] > numbers[1]:
-        wanted = "[low, high] with low <= high"
-    elif keyword.key in ("log", "int_log") and numbers[0] <= 0:
-        wanted = "[low, high] with low > 0"
-    elif keyword.key == "log1m" and numbers[1] >= 1:
-        wanted = "[low, high] with high < 1"
-    if wanted:
-        findings.problem(keyword.line, f"{field}.{keyword.key}", f"got {shown(node)}", wanted)
-        return None
-    return numbers[0], numbers[1]
-
-
-def _bound(node: Node, is_whole: bool) -> int | float | None:
-    value = node.value if isinstance(node, Scalar) else None
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value if abs(value) <= LARGEST_WHOLE else None
-    return value if isinstance(value, float) and math.isfinite(value) and not is_whole else None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from search_spaces.branches import note_of_repeats, note_of_trials, read_branches
 from search_spaces.catalogue import Catalogue
 from search_spaces.classes import check_nesterov, read_optimizers, read_schedules
+from search_spaces.effective_rate import check_effective_rates
 from search_spaces.errors import Findings
 from search_spaces.fields import (
     LARGEST_WHOLE,
@@ -237,6 +238,7 @@ def _classes(
     schedules = _schedules(root, catalogue, scope)
     if optimizers is not None and schedules is not None:
         check_nesterov(optimizers, schedules, catalogue.optimizers, scope.findings)
+        check_effective_rates(optimizers, schedules, scope.findings)
     return optimizers or (), schedules or ()
 
 

@@ -64,6 +64,38 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Effective:
+    """A learning rate by what it comes to with momentum: uniform in ``log(lr / (1 - momentum))``.
+
+    Values and bounds are effective rates; ``low > 0``. A momentum that sums steps up, v = momentum v + g,
+    counts a lasting gradient 1 + momentum + momentum^2 + ... = 1 / (1 - momentum) times, with Nesterov's look
+    ahead too.
+    """
+
+    low: float
+    high: float
+    points: int | None = None
+
+    def at(self, fraction: float) -> float:
+        """Effective rate at ``fraction`` of the way in its logarithm."""
+        return _between(_geometric(self.low, self.high, fraction), self.low, self.high)
+
+    def grid(self) -> tuple[float, ...]:
+        """``points`` effective rates evenly spaced in their logarithm, both ends included."""
+        return tuple(self.at(fraction) for fraction in _fractions(self.points))
+
+
+def learning_rate(effective: float, momentum: float) -> float:
+    """The learning rate that is trained where the effective one and a momentum below 1 are given."""
+    return effective * (1.0 - momentum)
+
+
+def effective_rate(lr: float, momentum: float) -> float:
+    """The inverse of :func:`learning_rate`, up to rounding."""
+    return lr / (1.0 - momentum)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogOneMinus:
     """A number, uniform in ``log(1 - x)``; ``high < 1``. Momentum's natural axis."""
 
@@ -132,7 +164,7 @@ class Tuple:
     items: tuple[Range, ...]
 
 
-Numeric = Uniform | Log | LogOneMinus | Integer
+Numeric = Uniform | Log | LogOneMinus | Effective | Integer
 Range = Fixed | Numeric | Choice | Tuple
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from search_spaces.catalogue import Suppression
-from search_spaces.ranges import Choice, Fixed, Numeric, Range, Tuple, Value
+from search_spaces.ranges import Choice, Effective, Fixed, Numeric, Range, Tuple, Value, learning_rate
 from search_spaces.settings import Schedule, Setting
 
 
@@ -102,13 +102,7 @@ class SearchSpace:
         suppressed = suppressed_settings(schedule, schedule_setting)
         if "lr" in suppressed:
             suppressed |= {BIAS_LR}
-        arguments = {
-            name: _draw(range_, f"{optimizer.label}.{name}", choose)
-            for name, range_ in _without_suppressed(optimizer.arguments, suppressed).items()
-        }
-        momentum = arguments.get("momentum", optimizer.default_momentum)
-        if arguments.get("nesterov") and "momentum" not in suppressed and not momentum:
-            arguments["nesterov"] = False
+        arguments = _draw_arguments(optimizer, suppressed, choose)
         bias_lr = arguments.pop(BIAS_LR, "same")
         return Setting(
             optimizer=optimizer.name,
@@ -142,6 +136,29 @@ class SearchSpace:
         if count == 1:
             return 0
         return int(str(choose(name, Choice(options=tuple(Fixed(value=index) for index in range(count))))))
+
+
+def _draw_arguments(
+    optimizer: OptimizerSpace, suppressed: frozenset[str], choose: Choose
+) -> dict[str, Value]:
+    """The optimizer's arguments in the file's order; then what hangs on the momentum among them."""
+    by_effect = False
+
+    def noting(name: str, range_: Numeric | Choice) -> Value:
+        nonlocal by_effect
+        by_effect = by_effect or isinstance(range_, Effective)
+        return choose(name, range_)
+
+    arguments = {
+        name: _draw(range_, f"{optimizer.label}.{name}", noting)
+        for name, range_ in _without_suppressed(optimizer.arguments, suppressed).items()
+    }
+    momentum = arguments.get("momentum", optimizer.default_momentum)
+    if by_effect:
+        arguments["lr"] = learning_rate(float(str(arguments["lr"])), float(str(momentum)))
+    if arguments.get("nesterov") and "momentum" not in suppressed and not momentum:
+        arguments["nesterov"] = False
+    return arguments
 
 
 def _without_suppressed(arguments: Mapping[str, Range], suppressed: frozenset[str]) -> dict[str, Range]:

@@ -12,18 +12,21 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from search_spaces.ranges import Choice, Integer, Log, LogOneMinus, Numeric, Value
+from search_spaces.ranges import Choice, Effective, Integer, Log, LogOneMinus, Numeric, Value
 
 
 def distribution_of(range_: Numeric | Choice) -> BaseDistribution:
-    """Optuna's axis of our range. Momentum's is its distance to 1; a choice's is the option's index."""
+    """Optuna's axis of our range. Momentum's is its distance to 1; a choice's is the option's index.
+
+    That of an effective rate is the effective rate: :meth:`SearchSpace.draw` makes a learning rate of it.
+    """
     if isinstance(range_, Choice):
         return CategoricalDistribution(tuple(range(len(range_.options))))
     if isinstance(range_, Integer):
         return IntDistribution(range_.low, range_.high, log=range_.log)
     if isinstance(range_, LogOneMinus):
         return FloatDistribution(1.0 - range_.high, 1.0 - range_.low, log=True)
-    return FloatDistribution(range_.low, range_.high, log=isinstance(range_, Log))
+    return FloatDistribution(range_.low, range_.high, log=isinstance(range_, Log | Effective))
 
 
 def suggest(trial: Trial, name: str, distribution: BaseDistribution) -> Any:

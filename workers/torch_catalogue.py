@@ -36,6 +36,8 @@ from workers.update_rules import UPDATE_RULES
 _NOT_SETTINGS = {"optimizer"}
 _IMPLEMENTATION = ("foreach", "fused", "capturable", "differentiable")
 _UNSUPPORTED = {"LBFGS", "SparseAdam", "Muon"}  # they want closures, sparse gradients, matrices only
+_SUM_STEPS = (torch.optim.SGD, torch.optim.RMSprop)
+"""Classes whose momentum is v = momentum v + g, by PyTorch's formulas (Muon's is a mean of gradients)."""
 _KIND_WORDS = {
     "float": Kind.number,
     "Tensor": Kind.number,
@@ -111,6 +113,7 @@ def _optimizer_entry(name: str, kind: type[Any]) -> OptimizerEntry:
         arguments=arguments,
         stacked=name in UPDATE_RULES,
         ignored=tuple(argument for argument in _IMPLEMENTATION if argument in arguments),
+        sums_steps=kind in _SUM_STEPS,
     )
 
 

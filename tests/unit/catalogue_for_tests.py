@@ -26,7 +26,7 @@ def optional(name: str, kinds: tuple[Kind, ...], default: Value, names: tuple[st
     return Argument(name=name, kinds=kinds, default=default, names=names)
 
 
-def optimizer(name: str, *own: Argument, stacked: bool = True) -> OptimizerEntry:
+def optimizer(name: str, *own: Argument, stacked: bool = True, sums_steps: bool = False) -> OptimizerEntry:
     implementation = (
         optional("maximize", FLAG, False),
         optional("foreach", FLAG, None),
@@ -35,7 +35,9 @@ def optimizer(name: str, *own: Argument, stacked: bool = True) -> OptimizerEntry
     )
     arguments = {argument.name: argument for argument in (*own, *implementation)}
     ignored = tuple(argument for argument in IGNORED if argument in arguments)
-    return OptimizerEntry(name=name, arguments=arguments, stacked=stacked, ignored=ignored)
+    return OptimizerEntry(
+        name=name, arguments=arguments, stacked=stacked, ignored=ignored, sums_steps=sums_steps
+    )
 
 
 def schedule(
@@ -82,6 +84,7 @@ OPTIMIZERS = (
         optional("dampening", NUMBER, 0),
         optional("weight_decay", NUMBER, 0),
         optional("nesterov", FLAG, False),
+        sums_steps=True,
     ),
     adam("Adam", 0),
     adam("AdamW", 0.01),
@@ -91,6 +94,7 @@ OPTIMIZERS = (
         optional("alpha", NUMBER, 0.99),
         optional("momentum", NUMBER, 0),
         optional("centered", FLAG, False),
+        sums_steps=True,
     ),
     optimizer(
         "Muon",
