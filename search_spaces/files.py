@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from search_spaces.branches import note_of_repeats, note_of_trials, read_branches
 from search_spaces.catalogue import Catalogue
 from search_spaces.classes import check_nesterov, read_optimizers, read_schedules
+from search_spaces.confirm_field import read_confirm
 from search_spaces.effective_rate import check_effective_rates
 from search_spaces.errors import Findings
 from search_spaces.fields import (
@@ -57,6 +58,7 @@ FIELDS = (
     "device",
     "precision",
     "forks",
+    "confirm",
 )
 SAMPLERS = ("tpe", "random", "qmc", "grid", "gp")
 
@@ -197,6 +199,7 @@ def _read(
         device=_word(root, "device", ("auto", "cpu", "cuda"), "auto", findings),
         precision=_word(root, "precision", ("auto", "float32", "tf32", "bf16"), "auto", findings),
         forks=_switch(root, "forks", True, findings),
+        confirm=read_confirm(root, findings),
     )
     return space, (task.metrics or ())[1:]
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from search_spaces.catalogue import Suppression
+from search_spaces.confirming import Confirm
 from search_spaces.ranges import Choice, Effective, Fixed, Numeric, Range, Tuple, Value, learning_rate
 from search_spaces.settings import Schedule, Setting
 
@@ -92,6 +93,7 @@ class SearchSpace:
     device: str = "auto"
     clip_grad_norm: Range = _NO_CLIPPING
     precision: str = "auto"  # float32 | tf32 | bf16; auto: as the task says
+    confirm: Confirm | None = None  # whether and how its leaders are trained again with fresh seeds
     forks: bool = True  # whether trials that begin alike share their training until their schedules part
 
     def draw(self, choose: Choose) -> Setting:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from search_spaces.catalogue import Catalogue
+from search_spaces.confirming import Confirm
 from search_spaces.ranges import Choice, Fixed, Integer, Log, LogOneMinus, Numeric, Range, Tuple, Value
 from search_spaces.space import Metric, OptimizerSpace, Pruner, ScheduleSpace, SearchSpace
 
@@ -171,6 +172,13 @@ def _pruner(pruner: Pruner) -> str:
     return f"{{{pruner.name}: {{{', '.join(arguments)}}}}}"
 
 
+def _confirm(confirm: Confirm | None) -> str | None:
+    if confirm is None:
+        return None
+    rate = value_text(confirm.error_rate)
+    return f"{{top: {confirm.top}, seeds: {confirm.seeds}, error_rate: {rate}}}"
+
+
 def _concurrency(space: SearchSpace) -> str | None:
     return None if space.concurrency == max(1, min(64, space.trials // 8)) else str(space.concurrency)
 
@@ -201,6 +209,7 @@ _FIELDS: Mapping[str, Callable[[SearchSpace], str | None]] = {
     "device": lambda space: space.device,
     "precision": lambda space: space.precision,
     "forks": lambda space: value_text(space.forks),
+    "confirm": lambda space: _confirm(space.confirm),
 }
 """How each field of the file is written on one line; None: not on one line, or as its default."""
 
@@ -228,6 +237,7 @@ WRITTEN = frozenset(
         "device",
         "precision",
         "forks",
+        "confirm",
     }
 )
 """The fields of a search space that are written; a test holds them against those there are."""

@@ -50,6 +50,15 @@ class Lane:
         following = self._in_flight.get(self.next_round)
         return following is not None and not following.awaited
 
+    def expects(self, round_: int) -> bool:
+        """Whether orders for the round are under way."""
+        return round_ in self._in_flight
+
+    @property
+    def idle(self) -> bool:
+        """Whether no orders are under way: nobody comes back to the lane unless it is sent something."""
+        return not self._in_flight
+
     def close(self) -> tuple[int, int, list[Outcome]]:
         """Go on to the following round: the closed one, the rows offered in it, and its outcomes."""
         closed = self.next_round

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from search_spaces.catalogue import Catalogue
+from search_spaces.settings import Setting
 from search_spaces.space import SearchSpace
 from sweeps.entries import (
     OpenTrial,
@@ -22,6 +23,7 @@ from sweeps.entries import (
     typed_columns,
 )
 from sweeps.families import Families, Prefixes
+from sweeps.leaders import Leaders
 from sweeps.plan import ROUNDS_IN_FLIGHT, Budget, Place, free_rows, lane_share
 from sweeps.proposal_queue import ProposalQueue
 from sweeps.proposals import Asked, Proposals
@@ -63,6 +65,7 @@ class Ledger:
         self._families = Families(prefixes, space.epochs)
         self._settings: dict[int, SettingEntry] = {}  # of open trials, by index
         self._queue = ProposalQueue(space, self.budget, self._proposals)
+        self.leaders = Leaders(space)
         self.open: dict[int, OpenTrial] = {}
         self._of_lane: dict[int, dict[int, OpenTrial]] = {}  # the open ones, by lane
         self._open_epochs = 0  # done by open trials
@@ -89,9 +92,10 @@ class Ledger:
             steps[measurement.number] = measurement.step
         for trial in trials:
             self._restore_trial(trial, steps.get(trial.number, 0))
-        settings = settings_of(proposals, trials, values, self.budget.epochs)
+        searched = [trial for trial in trials if not self.leaders.confirms(trial)]
+        settings = settings_of(proposals, searched, values, self.budget.epochs)
         self._proposals.rebuild([told(proposal, settings[proposal.index]) for proposal in proposals])
-        self._queue.restore(proposals, {trial.setting_index for trial in trials})
+        self._queue.restore(proposals, {trial.setting_index for trial in searched})
         of_open = {trial.row.setting_index for trial in self.open.values()}
         self._settings = {index: settings[index] for index in sorted(of_open)}
         self._join_families()
@@ -157,7 +161,8 @@ class Ledger:
             trial = self.open.get(outcome.number)
             if trial is None:
                 continue
-            touched.add(trial.row.setting_index)
+            if not self.leaders.confirms(trial.row):
+                touched.add(trial.row.setting_index)
             if isinstance(outcome, Measured):
                 measurements.append(to_measurement(outcome, now_ms))
                 progress[outcome.number] = self._measured(trial, outcome)
@@ -186,8 +191,8 @@ class Ledger:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is open and nothing more will be proposed."""
-        return not self.open and not self.proposes_more
+        """Whether nothing is open, nothing more will be proposed, and nothing is to be confirmed."""
+        return not self.open and not self.proposes_more and not self.leaders.wanted()
 
     @property
     def proposes_more(self) -> bool:
@@ -195,9 +200,15 @@ class Ledger:
         return self._queue.has_more
 
     @property
+    def searching(self) -> bool:
+        """Whether there are trials of the search, open or to come; its leaders are known only afterwards."""
+        return self.proposes_more or len(self.open) > self.leaders.open_count
+
+    @property
     def trials_expected(self) -> int:
         """Trials the sweep will have had when it ends."""
-        return self._queue.settings_expected * self.budget.seeds
+        confirming = self.leaders.expected(searching=self.searching)
+        return self._queue.settings_expected * self.budget.seeds + confirming
 
     @property
     def epochs_expected(self) -> int:
@@ -228,26 +239,27 @@ class Ledger:
 
     def _restore_trial(self, trial: TrialRow, step: int) -> None:
         self.counts[trial.state] += 1
+        self.leaders.begin(trial)
         self.epochs_done += trial.epochs_done
         entry = to_open(trial, step)
         if trial.state in OPEN_STATES:
             self.open[trial.number] = entry
             self._open_epochs += trial.epochs_done
             self.open_and_shown += trial.epochs_done > 0
-        elif trial.state is TrialState.finished:
-            self._compare_with_best(entry)
+        else:
+            self._heard_end(entry, trial.state)
 
     def _measured(self, trial: OpenTrial, outcome: Measured) -> TrialProgress:
         value = self._value_of(outcome)
         measure(trial, outcome, value)
-        values = self._settings[trial.row.setting_index].values
-        values.setdefault(outcome.epoch, {})[outcome.number] = value
+        if not self.leaders.confirms(trial.row):
+            values = self._settings[trial.row.setting_index].values
+            values.setdefault(outcome.epoch, {})[outcome.number] = value
         self.epochs_done += 1
         self._open_epochs += 1
         self.open_and_shown += outcome.epoch == 1
         if outcome.epoch < self.budget.epochs:
             return to_progress(trial, TrialState.running)
-        self._compare_with_best(trial)
         return self._end(trial, TrialState.finished)
 
     def _broke(self, trial: OpenTrial, outcome: Diverged | Failed) -> TrialProgress:
@@ -293,6 +305,7 @@ class Ledger:
         self._families.leave(trial)
         self.counts[TrialState.running] -= 1
         self.counts[state] += 1
+        self._heard_end(trial, state)
         return to_progress(trial, state, cause=cause, detail=detail)
 
     def mark_started(self, numbers: Sequence[int]) -> None:
@@ -316,8 +329,24 @@ class Ledger:
             for asked in family:
                 joining += self._new_trials(asked, lane, round_)
             free -= self._families.rows_at_start([asked.setting for asked in family]) * self.budget.seeds
+        joining += self._confirming_trials(lane, round_)
         self._families.join(joining)
         return self._queue.to_store(), tuple(trial.row for trial in joining)
+
+    def confirming_record(self, first_rounds: Mapping[int, int]) -> RoundRecord | None:
+        """What to store for lanes without anything to do, by lane; None where nothing is to be confirmed."""
+        if self.searching or not self.leaders.wanted():
+            return None
+        return self.first_record(first_rounds)
+
+    def _confirming_trials(self, lane: int, round_: int) -> list[OpenTrial]:
+        """The next of the race for rows that are free in the round, shared out evenly among the lanes."""
+        if self.searching or not (wanted := len(self.leaders.wanted())):
+            return []
+        even = -(-(wanted + self.leaders.open_count) // self.budget.lanes)
+        most = min(self._free_rows(lane, round_), even - len(self.of_lane(lane)))
+        rows = self.leaders.new_trials(most, lane=lane, round_=round_)
+        return [self._admit(row, Setting.from_json(row.setting)) for row in rows]
 
     def _free_rows(self, lane: int, round_: int) -> int:
         return free_rows(self.rows(lane, round_), lane=lane, budget=self.budget)
@@ -341,13 +370,17 @@ class Ledger:
                 **typed,
             )
             setting.numbers.append(number)
-            place = Place(number=number, lane=lane, admitted_round=round_)
-            trial = OpenTrial(row=row, setting=asked.setting, place=place)
-            self.open[number] = trial
-            self._of_lane.setdefault(lane, {})[number] = trial
-            self.counts[TrialState.waiting] += 1
-            found.append(trial)
+            self.leaders.begin(row)
+            found.append(self._admit(row, asked.setting))
         return found
+
+    def _admit(self, row: NewTrial, setting: Setting) -> OpenTrial:
+        place = Place(number=row.number, lane=row.lane, admitted_round=row.admitted_round)
+        trial = OpenTrial(row=row, setting=setting, place=place)
+        self.open[row.number] = trial
+        self._of_lane.setdefault(row.lane, {})[row.number] = trial
+        self.counts[TrialState.waiting] += 1
+        return trial
 
     def _metric_of(self, measurement: Measurement) -> float:
         name = self._space.metric.name
@@ -358,6 +391,12 @@ class Ledger:
     def _value_of(self, outcome: Measured) -> float:
         name = self._space.metric.name
         return outcome.train_loss if name == "train_loss" else outcome.metrics[name]
+
+    def _heard_end(self, trial: OpenTrial, state: TrialState) -> None:
+        """Those that confirm are no candidates for the best trial: their settings' first ones are."""
+        if state is TrialState.finished and not self.leaders.confirms(trial.row):
+            self._compare_with_best(trial)
+        self.leaders.end(trial.row, state, trial.value)
 
     def _compare_with_best(self, trial: OpenTrial) -> None:
         assert trial.value is not None  # noqa: S101 - finished trials have one

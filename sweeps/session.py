@@ -21,7 +21,7 @@ from sweeps.records import Lease, Measurement, RoundRecord, SweepState, TrialSta
 from sweeps.replay import Replay
 from sweeps.store import Store
 from sweeps.usage import Usage
-from sweeps.watching import Observer, Snapshot
+from sweeps.watching import Observer, snapshot_of
 from workers.messages import Measured, Note, Outcome, Report
 from workers.pool import Pool
 
@@ -81,8 +81,7 @@ class Session:
         self._send_catch_up()
         self._counted_until = self._run.clock()
         for lane in self._lanes:
-            for ahead in range(ROUNDS_IN_FLIGHT):
-                self._dispatch(lane, lane.next_round + ahead)
+            self._send_orders(lane)
             self._ledger.ask_ahead(lane.number, lane.next_round + ROUNDS_IN_FLIGHT)
         self._close_reported(self._lanes)
         while not self._ledger.complete:
@@ -135,6 +134,12 @@ class Session:
             joining = frozenset(number for number in advance if behind[number] == remaining)
             for orders in self._assignments.orders(CATCH_UP_LANE, -remaining, advance, joining=joining):
                 self._pool.send(*orders)
+
+    def _send_orders(self, lane: Lane) -> None:
+        """Send the lane's orders for the rounds that may be in flight and are not."""
+        for round_ in range(lane.next_round, lane.next_round + ROUNDS_IN_FLIGHT):
+            if not lane.expects(round_):
+                self._dispatch(lane, round_)
 
     def _dispatch(self, lane: Lane, round_: int) -> None:
         """Send the lane's orders for a round, to the workers that have anything to do in it."""
@@ -202,7 +207,10 @@ class Session:
             if records and self._ledger.complete:
                 break
             records.append(self._decide(lane))
-        record = replace(merged(records), usage=self._usage.to_plain())
+        woken = [lane for lane in self._lanes if lane.idle and lane not in lanes]
+        confirming = self._ledger.confirming_record({lane.number: lane.next_round for lane in woken})
+        all_records = records if confirming is None else [*records, confirming]
+        record = replace(merged(all_records), usage=self._usage.to_plain())
         self._run.store.commit_round(self._lease, record)
         for lane, its_record in zip(lanes, records, strict=False):
             for progress in its_record.progress:
@@ -210,9 +218,11 @@ class Session:
                     lane.to_release.append(progress.number)
                 elif progress.state is not TrialState.running:
                     self._assignments.forget([progress.number])
-            self._dispatch(lane, lane.next_round - 1 + ROUNDS_IN_FLIGHT)
+            self._send_orders(lane)
             self._ledger.ask_ahead(lane.number, lane.next_round + ROUNDS_IN_FLIGHT)
-        self._run.observer.round_closed(self._snapshot())
+        for lane in woken if confirming is not None else ():
+            self._send_orders(lane)
+        self._run.observer.round_closed(snapshot_of(self._ledger, self._usage.training_seconds))
 
     def _decide(self, lane: Lane) -> RoundRecord:
         """Close the lane's next round."""
@@ -287,15 +297,3 @@ class Session:
         if state is not SweepState.waiting:
             self._run.observer.sweep_ended()
         return state
-
-    def _snapshot(self) -> Snapshot:
-        ledger = self._ledger
-        return Snapshot(
-            counts=dict(ledger.counts),
-            trials_expected=ledger.trials_expected,
-            epochs_done=ledger.epochs_done,
-            epochs_expected=ledger.epochs_expected,
-            best=ledger.best,
-            rounds_done=ledger.rounds_done,
-            training_seconds=self._usage.training_seconds,
-        )

@@ -128,9 +128,17 @@ def new_sweep(space: SearchSpace, spec: Mapping[str, Any]) -> NewSweep:
         seed=space.seed,
         epochs=space.epochs,
         trials=space.trials,
-        spec=spec,
+        spec={**spec, **told_of_seeds(space)},
         columns=space.columns(),
     )
+
+
+def told_of_seeds(space: SearchSpace) -> dict[str, Any]:
+    """What tells a search's trials from those that confirm: their seeds are among ``seeds``."""
+    told: dict[str, Any] = {"seeds": list(space.seeds)}
+    if space.confirm is not None:
+        told["confirm"] = asdict(space.confirm)
+    return told
 
 
 def stored_space(sweep: SweepRow) -> SearchSpace:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sweeps.entries import OpenTrial
+from sweeps.ledger import Ledger
 from sweeps.records import TrialState
 
 
@@ -20,6 +21,19 @@ class Snapshot:
     best: OpenTrial | None
     rounds_done: int
     training_seconds: float  # of all workers together
+
+
+def snapshot_of(ledger: Ledger, training_seconds: float) -> Snapshot:
+    """How the sweep stands whose ledger this is."""
+    return Snapshot(
+        counts=dict(ledger.counts),
+        trials_expected=ledger.trials_expected,
+        epochs_done=ledger.epochs_done,
+        epochs_expected=ledger.epochs_expected,
+        best=ledger.best,
+        rounds_done=ledger.rounds_done,
+        training_seconds=training_seconds,
+    )
 
 
 class Observer(Protocol):

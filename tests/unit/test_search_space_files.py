@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from search_spaces.catalogue import Suppression
+from search_spaces.confirming import Confirm
 from search_spaces.files import LoadedSpace, Overrides, load_space
 from search_spaces.ranges import Choice, Fixed, Integer, Log, LogOneMinus, Range, Tuple, Uniform
 from search_spaces.space import Metric, Pruner, ScheduleSpace, SearchSpace
@@ -384,3 +385,17 @@ def test_importing_search_spaces_loads_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("text", "confirm"),
+    [
+        ("", None),
+        ("confirm: null\n", None),
+        ("confirm: {}\n", Confirm(top=5, seeds=5, error_rate=0.05)),
+        ("confirm: {top: 2, seeds: 9}\n", Confirm(top=2, seeds=9)),
+        ("confirm: {error_rate: 1e-2}\n", Confirm(error_rate=0.01)),
+    ],
+)
+def test_how_leaders_are_confirmed(text: str, confirm: Confirm | None) -> None:
+    assert space(GOOD + text).confirm == confirm

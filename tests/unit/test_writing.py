@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from search_spaces import writing
 from search_spaces.catalogue import Argument, Kind
+from search_spaces.confirming import Confirm
 from search_spaces.errors import SpaceErrors
 from search_spaces.file_comments import comments_by_field
 from search_spaces.files import LoadedSpace, load_space
@@ -35,6 +36,9 @@ TEXT = st.sampled_from(
 PLAIN = st.none() | st.booleans() | WHOLE | FINITE | TEXT
 VALUE = st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=3).map(tuple), max_leaves=4)
 POINTS = st.none() | st.integers(1, 9)
+CONFIRMED = st.builds(
+    Confirm, top=st.integers(2, 100), seeds=st.integers(2, 1000), error_rate=st.floats(0.001, 0.5)
+)
 
 
 def load(text: str) -> LoadedSpace:
@@ -166,6 +170,7 @@ def spaces(draw: st.DrawFn) -> SearchSpace:
         device=draw(st.sampled_from(["auto", "cpu"])),
         precision=draw(st.sampled_from(["auto", "tf32"])),
         forks=draw(st.booleans()),
+        confirm=draw(st.none() | CONFIRMED),
     )
 
 
