@@ -9,9 +9,14 @@ WIDTH_KEYS = frozenset({"width", "speeds", "solo_speed"})  # of an execution pla
 
 
 def epochs_words(asked: int, trained: int) -> str:
-    """``192 trained``, or where trials shared some, how many were asked for and how many trained."""
-    if trained >= asked or trained <= 0:
+    """``192 trained``, or how many were asked for and how many trained.
+
+    Fewer where trials shared some, more where copies of them were cooled down.
+    """
+    if trained == asked or trained <= 0:
         return f"{asked:,} trained"
+    if trained > asked:
+        return f"{asked:,} asked for, {trained:,} trained, those of cooldowns among them"
     return (
         f"{asked:,} asked for, {trained:,} trained: trials that begin alike were trained together "
         f"({asked / trained:.2f}x)"

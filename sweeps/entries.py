@@ -27,7 +27,7 @@ class OpenTrial:
     value: float | None = None
     peak_lr: float | None = None
     final_lr: float | None = None
-    epochs_trained: int = 0  # by a row of its own
+    epochs_trained: int = 0  # by a row of its own and by its copies in cooldowns
     parent_number: int | None = None  # the trial whose row it rode on last
     fork_step: int | None = None  # updates made on the parent's row
 
@@ -82,7 +82,7 @@ def measure(trial: OpenTrial, outcome: Measured, value: float) -> None:
     trial.peak_lr = outcome.peak_lr if trial.peak_lr is None else max(trial.peak_lr, outcome.peak_lr)
     trial.final_lr = outcome.lr
     if outcome.rides_on is None:
-        trial.epochs_trained += 1
+        trial.epochs_trained += 1 + outcome.cooldown_epochs
     else:
         trial.parent_number, trial.fork_step = outcome.rides_on, outcome.step
 

@@ -129,7 +129,7 @@ class TrialRow(NewTrial):
     epochs_done: int
     peak_lr: float | None  # largest learning rate of any update so far
     final_lr: float | None  # learning rate of the last stored epoch's last update
-    epochs_trained: int = 0  # of epochs_done, those that no other trial's row was trained for
+    epochs_trained: int = 0  # those of epochs_done that no other trial's row was trained for, and cooldowns
     parent_number: int | None = None  # the trial whose row it shared at first
     fork_step: int | None = None  # updates shared with the parent
 

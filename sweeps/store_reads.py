@@ -151,7 +151,7 @@ class StoreReader:
         return int(self._rows(query.where(trials.c.sweep_id == sweep_id))[0].epochs)
 
     def epochs_trained_total(self, sweep_id: int) -> int:
-        """How many epochs rows were trained for: one that several trials rode on counts once."""
+        """How many epochs rows were trained for: one that several rode on counts once; cooldowns count."""
         query = select(func.coalesce(func.sum(trials.c.epochs_trained), 0).label("epochs"))
         return int(self._rows(query.where(trials.c.sweep_id == sweep_id))[0].epochs)
 

@@ -89,11 +89,16 @@ class EpochTraining:
         """How updates are made now: traced, as a list of PyTorch's operations, or by vmap."""
         return "vmap" if self._untraced_updates > 0 or self._programs.why_not is not None else "traced"
 
-    def train(self, live: Rows, state: Mapping[str, Tensor], rows: Sequence[RowEpoch]) -> TrainedRows:
-        """One epoch of ``rows``, whose weights are ``live`` and whose optimizer's state is ``state``."""
+    def train(
+        self, live: Rows, state: Mapping[str, Tensor], rows: Sequence[RowEpoch], *, measures: bool = True
+    ) -> TrainedRows:
+        """One epoch of ``rows``, whose weights are ``live`` and whose optimizer's state is ``state``.
+
+        Without ``measures`` there are no metrics.
+        """
         with plain_formulas():
             losses, norms, memories = self._updates_of_epoch(live, state, rows)
-            metrics = self._evaluate(live)
+            metrics = self._evaluate(live) if measures else {}
         self._untraced_updates -= self._updates
         return TrainedRows(
             losses=losses.T.tolist(), grad_norms=norms.T.tolist(), metrics=metrics, memories=memories

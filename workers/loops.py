@@ -25,6 +25,11 @@ from workers.tasks.user_errors import named
 from workers.tasks.user_loop import TOLD_BESIDE, numbers_of, refuse_missing
 from workers.tasks.user_task import all_seeded
 
+_NOT_COOLED = (
+    "a training loop of one's own cannot be copied in its course, so there are no cooldowns; "
+    "its trials are judged by what they show without"
+)
+
 
 class LoopTrial:
     """One trial and its loop."""
@@ -197,7 +202,14 @@ class LoopTrials(OneByOne[LoopTrial]):
     def __init__(self, setup: WorkerSetup, arguments: TaskArguments) -> None:
         """No trial yet."""
         super().__init__(lambda trial: LoopTrial(setup, arguments, trial), setup.epochs)
-        self._notes: list[Note] = []
+        self._cools = setup.cooldown is not None
+
+    def admit(self, trial: Admission) -> None:
+        """Take ``trial`` in; the first one brings a note where the sweep asks for cooldowns."""
+        if self._cools:
+            self._cools = False
+            self._notes.append(Note(number=trial.number, sentence=_NOT_COOLED))
+        super().admit(trial)
 
     def release(self, number: int) -> None:
         """Let trial ``number`` go; what its loop raises at its end is a note."""
@@ -214,11 +226,6 @@ class LoopTrials(OneByOne[LoopTrial]):
         """Let every trial go."""
         for number in list(self._trials):
             self.release(number)
-
-    def take_notes(self) -> tuple[Note, ...]:
-        """The notes since the last call."""
-        notes, self._notes = tuple(self._notes), []
-        return notes
 
 
 @contextmanager

@@ -10,6 +10,14 @@ from search_spaces.settings import Setting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cooldown:
+    """When trials are scored on a cooldown: a copy that trains on while its learning rate falls to zero."""
+
+    epochs: int  # that the copy is trained for, at least 1
+    at: tuple[int, ...]  # epochs at whose end a copy is made
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSetup:
     """What a worker needs to know once, before its first orders."""
 
@@ -23,6 +31,7 @@ class WorkerSetup:
     convolutions: str = "grouped"  # grouped | unfolded; rows' bits depend on it
     width: int = 64  # most rows a population trains at once
     forks: bool = True  # whether trials that begin alike share a row until their rates part
+    cooldown: Cooldown | None = None  # changes no curve, and tells more of some epochs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +66,9 @@ class Measured:
     peak_lr: float  # largest of the epoch
     train_loss: float  # mean over the epoch's updates
     grad_norm: float  # of the epoch's last update
-    metrics: Mapping[str, float] = field(default_factory=dict)  # val_loss and the task's other metrics
+    metrics: Mapping[str, float] = field(default_factory=dict)  # val_loss and others; what a cooldown showed
     rides_on: int | None = None  # the trial whose row was trained for both this epoch; None: its own
+    cooldown_epochs: int = 0  # that a copy of its own row was trained for after this epoch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

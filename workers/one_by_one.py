@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from workers.messages import Admission, Diverged, Measured
+from workers.messages import Admission, Diverged, Measured, Note
 
 
 class SingleTrial(Protocol):
@@ -29,6 +29,7 @@ class OneByOne(Generic[Trial]):
         self._start = start
         self._epochs = epochs
         self._trials: dict[int, Trial] = {}
+        self._notes: list[Note] = []
 
     @property
     def is_empty(self) -> bool:
@@ -46,6 +47,12 @@ class OneByOne(Generic[Trial]):
     def holds(self, number: int) -> bool:
         """Whether trial ``number`` is here."""
         return number in self._trials
+
+    def take_notes(self) -> tuple[Note, ...]:
+        """The notes since the last call."""
+        notes = tuple(self._notes)
+        self._notes.clear()
+        return notes
 
     def advance(self, numbers: Sequence[int]) -> list[Measured | Diverged]:
         """Train one epoch of each trial in ``numbers`` that is here; diverged and complete ones leave."""

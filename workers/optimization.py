@@ -235,6 +235,8 @@ class Optimization:
         self._updates = 0
         self._lr: list[float] = []
         self._momentum: list[float | None] = []
+        self.in_force: list[tuple[float, float | None]] = []
+        """Learning rate and momentum of each parameter group at the last update."""
         self.optimizer.register_step_pre_hook(lambda *_: self._before_update())
         self.optimizer.register_step_post_hook(lambda *_: self._after_update())
 
@@ -259,9 +261,10 @@ class Optimization:
         if update <= warmup:
             for group, rate in zip(self.optimizer.param_groups, self._scheduled_rates, strict=True):
                 group["lr"] = rate * update / warmup
-        first = self.optimizer.param_groups[0]
-        self._lr.append(float(first["lr"]))
-        self._momentum.append(momentum_of(first))
+        self.in_force = [(float(group["lr"]), momentum_of(group)) for group in self.optimizer.param_groups]
+        lr, momentum = self.in_force[0]
+        self._lr.append(lr)
+        self._momentum.append(momentum)
 
     def _after_update(self) -> None:
         self._updates += 1

@@ -28,8 +28,8 @@ class EpochNumbers:
     metrics: Mapping[str, float]  # val_loss and others, measured after the last update
 
 
-def judge(numbers: EpochNumbers, metric: str) -> Measured | Diverged:
-    """The epoch's outcome for a sweep judged by ``metric``.
+def judge(numbers: EpochNumbers, metric: str | None) -> Measured | Diverged:
+    """The epoch's outcome for a sweep judged by ``metric``; None: its losses alone, nothing was measured.
 
     Diverged: an update's loss, val_loss or the metric is not finite, or train_loss exceeds
     :data:`DIVERGENCE_FACTOR` times the first update's loss.
@@ -55,11 +55,14 @@ def judge(numbers: EpochNumbers, metric: str) -> Measured | Diverged:
     )
 
 
-def divergence(shown: Mapping[str, float], first_loss: float, metric: str) -> str | None:
-    """Why an epoch that showed train_loss, val_loss and other metrics has diverged; None where it has not."""
+def divergence(shown: Mapping[str, float], first_loss: float, metric: str | None) -> str | None:
+    """Why an epoch that showed train_loss, val_loss and other metrics has diverged; None where it has not.
+
+    Without ``metric`` only train_loss was shown.
+    """
     if 0 <= DIVERGENCE_FACTOR * first_loss < shown["train_loss"]:
         return f"train_loss rose to {shown['train_loss']:.6g}, from {first_loss:.6g}"
-    for name in ("train_loss", "val_loss", metric):
+    for name in ("train_loss",) if metric is None else ("train_loss", "val_loss", metric):
         if not math.isfinite(shown[name]):
             return f"{name} was {shown[name]}"
     return None

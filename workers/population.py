@@ -11,22 +11,24 @@ them; in the epoch in which their rates part, each further group of them gets a 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from search_spaces.settings import Beginning
 from workers.anatomy import anatomy_of
-from workers.epoch_training import EpochTraining, RowEpoch, TrainedRows
-from workers.memory import is_out_of_memory, release_cached_memory
-from workers.messages import Admission, Diverged, Measured, Note
+from workers.cooldown import Cooled, is_due, with_cooldown
+from workers.epoch_training import EpochTraining, TrainedRows
+from workers.messages import Admission, Cooldown, Diverged, Measured, Note
 from workers.optimization import Horizon
-from workers.outcomes import EpochNumbers, judge
+from workers.outcomes import judge
+from workers.population_rows import Rider, Row, Trained, Turn, epoch_of, numbers_of, rows_of, tensors_of
 from workers.recipe import Recipe
 from workers.row_bank import Room, RowBank
-from workers.row_passes import pass_sizes
-from workers.schedule_table import GroupRates, RateBits, SchedulePath, rate_bits, schedule_path
+from workers.row_cooldowns import cool_down
+from workers.row_passes import RowPasses
+from workers.schedule_table import GroupRates, RateBits, rate_bits, schedule_path
 from workers.stacked_model import Rows, StackedModel
 from workers.update_rules import UPDATE_RULES
 from workers.vector_tails import with_tails
@@ -34,33 +36,6 @@ from workers.vector_tails import with_tails
 MINIMUM_WIDTH = 4
 _ELSEWHERE = "not all rows have room beside those that train; some rest {}, which is slower"
 _PLACES = {"host": "in the host's memory", "disk": "on disk"}
-
-
-@dataclass(frozen=True, slots=True)
-class _Rider:
-    """One trial on a row."""
-
-    trial: Admission
-    path: SchedulePath
-
-
-@dataclass(slots=True, kw_only=True)
-class _Row:
-    """Trials that have trained alike so far, in one slot."""
-
-    riders: list[_Rider]  # by number
-    memories: tuple[Mapping[str, float], ...]  # what the rule carries on, by parameter group
-    epochs_done: int = 0
-    first_loss: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Turn:
-    """A row and the epoch that it trains next."""
-
-    slot: int
-    row: _Row
-    epoch: RowEpoch
 
 
 class Population:
@@ -76,10 +51,12 @@ class Population:
         two_groups: bool = False,
         forks: bool = True,
         room: Room | None = None,
+        cooldown: Cooldown | None = None,
         trace_after: int | None = None,
     ) -> None:
         """Trains about ``width`` rows at once, :data:`MINIMUM_WIDTH` at least; ``room``: for those at rest.
 
+        ``cooldown``: when copies of rows are cooled down.
         Without ``forks`` every trial has a row of its own from its start. ``trace_after``: updates that are
         made without a program, if not as many as are worth it.
 
@@ -88,8 +65,7 @@ class Population:
         self._recipe = recipe
         self._rule = UPDATE_RULES[optimizer]
         self._updates = recipe.data.updates_per_epoch(batch_size)
-        self._width = max(width, MINIMUM_WIDTH)
-        self._most: int | None = None  # rows at once, where more did not fit into memory
+        self._passes = RowPasses(width, least=MINIMUM_WIDTH, said=self._say)
         anatomy = anatomy_of(recipe, batch_size, two_groups=two_groups)
         self._tails = anatomy.tails
         self._model = StackedModel(recipe, anatomy)
@@ -99,9 +75,10 @@ class Population:
         self._no_memories: tuple[Mapping[str, float], ...] = ({},) * (2 if two_groups else 1)
         self._forks = forks
         self._room = room
+        self._cooldown = cooldown
         self._bank: RowBank | None = None  # made for the first row
         self._notes: list[Note] = []
-        self._rows: list[_Row | None] = []
+        self._rows: list[Row | None] = []
         self._slot_of: dict[int, int] = {}
         self._joinable: dict[tuple[int, Beginning], int] = {}  # slots of rows that have not trained yet
 
@@ -113,7 +90,7 @@ class Population:
     @property
     def width(self) -> int:
         """About how many rows are trained at once; it halves where the memory is too small for them."""
-        return self._width
+        return self._passes.width
 
     def admit(self, trial: Admission, slot: int | None = None) -> None:
         """Take ``trial`` in with its initial weights and empty state.
@@ -126,7 +103,7 @@ class Population:
             updates_per_epoch=self._updates,
             warmup_epochs=trial.setting.warmup_epochs,
         )
-        rider = _Rider(trial, schedule_path(trial.setting, horizon, self._recipe.functions))
+        rider = Rider(trial, schedule_path(trial.setting, horizon, self._recipe.functions))
         start = (trial.seed, trial.setting.beginning)
         shared = self._joinable.get(start) if slot is None and self._forks else None
         row = None if shared is None else self._rows[shared]
@@ -137,7 +114,7 @@ class Population:
         tensors = self._initial_tensors(trial)
         slot = self._free_slot(trial.number, tensors, slot)
         self._bank_for(tensors).put([slot], tensors)
-        self._rows[slot] = _Row(riders=[rider], memories=self._no_memories)
+        self._rows[slot] = Row(riders=[rider], memories=self._no_memories)
         self._slot_of[trial.number] = slot
         self._joinable[start] = slot
 
@@ -159,39 +136,38 @@ class Population:
     def weights(self, number: int) -> dict[str, Tensor]:
         """A copy of the weights of trial ``number``, and of the buffers that training changes, by name."""
         assert self._bank is not None  # noqa: S101 - a trial that is here has a row
-        return self._model.by_name(_rows_of(self._bank.gather([self._slot_of[number]])))
+        return self._model.by_name(rows_of(self._bank.gather([self._slot_of[number]])))
 
     def advance(self, numbers: Collection[int]) -> list[Measured | Diverged]:
         """Train one epoch of each trial in ``numbers`` that is here; diverged and complete ones leave."""
         return list(self.advancing(numbers))
 
     def advancing(self, numbers: Collection[int]) -> Iterator[Measured | Diverged]:
-        """As :meth:`advance`, some rows after others, so that an error ends only what was not trained yet."""
-        pending = self._turns(frozenset(numbers))
+        """As :meth:`advance`, some rows after others, so that an error ends only what was not trained yet.
+
+        Rows whose copies are cooled down come last.
+        """
+        turns = self._turns(frozenset(numbers))
         self._joinable = {}
-        while pending:
-            count = pass_sizes(len(pending), self._width)[0]
-            turns = pending[: count if self._most is None else min(count, self._most)]
-            try:
-                trained = self._train(turns)
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error) or len(turns) <= MINIMUM_WIDTH:
-                    raise
-                # Rows train on copies, so those in the bank are as they were.
-                self._width = self._most = max(MINIMUM_WIDTH, len(turns) // 2)
-                said = f"{len(turns)} rows do not fit into memory; training {self._width} at a time"
-                self._notes.append(Note(number=turns[0].row.riders[0].trial.number, sentence=said))
-            else:
-                pending = pending[len(turns) :]
-                for index, turn in enumerate(turns):
-                    yield from self._close_epoch(turn, trained, index)
-                continue
-            release_cached_memory()  # when the error, which holds on to tensors, is gone
+        to_cool: list[Trained] = []
+        for taken, trained in self._passes.over(sorted(turns, key=self._is_to_cool), self._train):
+            for index, turn in enumerate(taken):
+                outcome = self._close_epoch(turn, trained, index)
+                if isinstance(outcome, Measured) and self._is_to_cool(turn):
+                    to_cool.append(Trained(turn, outcome))
+                else:
+                    yield from self._told(turn.row, outcome)
+        for copied, found in self._passes.over(to_cool, self._cool):
+            for one, ended in zip(copied, found, strict=True):
+                yield from self._told(one.turn.row, with_cooldown(one.outcome, ended, self._recipe.metric))
 
     def take_notes(self) -> tuple[Note, ...]:
         """The notes since the last call."""
         notes, self._notes = tuple(self._notes), []
         return notes
+
+    def _say(self, sentence: str) -> None:
+        self._notes.append(Note(number=min(self._slot_of), sentence=sentence))
 
     def _initial_tensors(self, trial: Admission) -> dict[str, Tensor]:
         row = self._model.initial_row(trial.seed)
@@ -200,7 +176,7 @@ class Population:
             name: torch.full_like(row.weights, self._rule.initial(name, arguments))
             for name in self._rule.state
         }
-        return _tensors_of(row, state)
+        return tensors_of(row, state)
 
     def _bank_for(self, tensors: Mapping[str, Tensor]) -> RowBank:
         if self._bank is None:
@@ -219,16 +195,16 @@ class Population:
             self._rows += [None] * (slots - len(self._rows))
         return slot
 
-    def _turns(self, numbers: frozenset[int]) -> list[_Turn]:
+    def _turns(self, numbers: frozenset[int]) -> list[Turn]:
         """What each row trains next; riders whose rates part are given rows of their own."""
         slots = sorted({self._slot_of[number] for number in numbers if number in self._slot_of})
         return [turn for slot in slots for turn in self._branches(slot, numbers)]
 
-    def _branches(self, slot: int, numbers: frozenset[int]) -> list[_Turn]:
+    def _branches(self, slot: int, numbers: frozenset[int]) -> list[Turn]:
         row = self._rows[slot]
         assert row is not None  # noqa: S101 - a trial is in it
         rates_of: dict[RateBits | None, tuple[GroupRates, ...]] = {}
-        groups: dict[RateBits | None, list[_Rider]] = {}
+        groups: dict[RateBits | None, list[Rider]] = {}
         for rider in row.riders:
             if rider.trial.number not in numbers:
                 groups.setdefault(None, []).append(rider)
@@ -242,10 +218,10 @@ class Population:
             place, own = self._copy_of(slot, row, riders) if index else (slot, row)
             own.riders = riders
             if bits is not None:
-                turns.append(_Turn(place, own, _epoch_of(own, rates_of[bits])))
+                turns.append(Turn(place, own, epoch_of(own, rates_of[bits])))
         return turns
 
-    def _copy_of(self, slot: int, row: _Row, riders: Sequence[_Rider]) -> tuple[int, _Row]:
+    def _copy_of(self, slot: int, row: Row, riders: Sequence[Rider]) -> tuple[int, Row]:
         """A copy of the row in a slot of its own, for some of its riders."""
         assert self._bank is not None  # noqa: S101 - the row is in it
         tensors = self._bank.gather([slot])
@@ -256,77 +232,65 @@ class Population:
         self._slot_of |= {rider.trial.number: place for rider in riders}
         return place, copy
 
-    def _close_epoch(self, turn: _Turn, trained: TrainedRows, index: int) -> Iterator[Measured | Diverged]:
-        """The outcome of each rider of the row at ``index``."""
-        row, (lr, momentum) = turn.row, turn.epoch.rates[0]
-        owner = row.riders[0].trial.number
-        losses = trained.losses[index]
-        if row.epochs_done == 0:
-            row.first_loss = losses[0]
-        numbers_of_epoch = EpochNumbers(
-            number=owner,
-            epoch=turn.epoch.epoch,
-            updates_before=row.epochs_done * self._updates,
-            first_loss=row.first_loss,
-            losses=losses,
-            grad_norms=trained.grad_norms[index],
-            lr=lr,
-            momentum=momentum,
-            metrics={name: values[index] for name, values in trained.metrics.items()},
-        )
+    def _close_epoch(self, turn: Turn, trained: TrainedRows, index: int) -> Measured | Diverged:
+        """The outcome of the row at ``index``, which its riders' schedules hear of."""
+        row = turn.row
+        numbers = numbers_of(row, turn.epoch, trained, index)
+        row.first_loss = numbers.first_loss
         row.memories = trained.memories[index]
         row.epochs_done += 1
-        outcome = judge(numbers_of_epoch, self._recipe.metric)
+        outcome = judge(numbers, self._recipe.metric)
+        if isinstance(outcome, Measured):
+            for rider in row.riders:
+                rider.path.observe({"train_loss": outcome.train_loss, **outcome.metrics})
+        return outcome
+
+    def _told(self, row: Row, outcome: Measured | Diverged) -> Iterator[Measured | Diverged]:
+        """The outcome of each rider of a row that showed ``outcome``; diverged and complete ones leave."""
+        owner = row.owner
         for rider in tuple(row.riders):
             number = rider.trial.number
-            if isinstance(outcome, Measured):
-                rider.path.observe({"train_loss": outcome.train_loss, **outcome.metrics})
-                yield outcome if number == owner else replace(outcome, number=number, rides_on=owner)
+            if number == owner:
+                yield outcome
+            elif isinstance(outcome, Measured):
+                yield replace(outcome, number=number, rides_on=owner, cooldown_epochs=0)
             else:
                 yield replace(outcome, number=number)
             if isinstance(outcome, Diverged) or row.epochs_done == self._recipe.epochs:
                 self.release(number)
 
-    def _train(self, turns: Sequence[_Turn]) -> TrainedRows:
+    def _train(self, turns: Sequence[Turn]) -> TrainedRows:
         """One epoch of some rows, on copies that are put back once it has gone well.
 
         Copies of the first row are put behind where there are too few, or the last would have vector tails.
         """
-        assert self._bank is not None  # noqa: S101 - there are rows
         slots, epochs = [turn.slot for turn in turns], [turn.epoch for turn in turns]
-        padding = with_tails(len(slots), self._tails, MINIMUM_WIDTH) - len(slots)
-        tensors = self._bank.gather(slots + slots[:1] * padding)
-        state = {name: tensors[f"state.{name}"] for name in self._rule.state}
-        live = _rows_of(tensors)
+        padding = self._padding(len(turns))
+        live, state = self._copies_of(slots + slots[:1] * padding)
         trained = self._training.train(live, state, epochs + epochs[:1] * padding)
-        self._bank.put(slots, _tensors_of(live, state))
+        assert self._bank is not None  # noqa: S101 - there are rows
+        self._bank.put(slots, tensors_of(live, state))
         return trained
 
+    def _cool(self, trained: Sequence[Trained]) -> list[Cooled]:
+        """How copies of some rows end, cooled down from the epoch that has just been trained."""
+        assert self._cooldown is not None  # noqa: S101 - there is one where rows are to be cooled down
+        turns = [one.turn for one in trained]
+        turns += turns[:1] * self._padding(len(turns))
+        live, state = self._copies_of([turn.slot for turn in turns])
+        epochs, metric = self._cooldown.epochs, self._recipe.metric
+        return cool_down(self._training, live, state, turns, epochs=epochs, metric=metric)[: len(trained)]
 
-def _tensors_of(rows: Rows, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rows and their optimizer's state as a bank keeps them."""
-    return {
-        "weights": rows.weights.detach(),
-        **{f"buffer.{name}": buffer for name, buffer in rows.buffers.items()},
-        **{f"state.{name}": buffer for name, buffer in state.items()},
-    }
+    def _is_to_cool(self, turn: Turn) -> bool:
+        """Whether a copy of the row is to be cooled down from the end of its turn."""
+        return is_due(self._cooldown, turn.epoch.epoch, self._recipe.epochs)
 
+    def _padding(self, rows: int) -> int:
+        """Copies of the first row to put behind ``rows`` that are too few, or whose tails would matter."""
+        return with_tails(rows, self._tails, MINIMUM_WIDTH) - rows
 
-def _rows_of(tensors: Mapping[str, Tensor]) -> Rows:
-    """The rows among what a bank gives."""
-    buffers = {
-        name.removeprefix("buffer."): tensor for name, tensor in tensors.items() if name.startswith("buffer.")
-    }
-    return Rows(tensors["weights"], buffers)
-
-
-def _epoch_of(row: _Row, rates: tuple[GroupRates, ...]) -> RowEpoch:
-    trial = row.riders[0].trial
-    return RowEpoch(
-        seed=trial.seed,
-        epoch=row.epochs_done + 1,
-        arguments=trial.setting.arguments,
-        clip_grad_norm=trial.setting.clip_grad_norm,
-        rates=rates,
-        memories=row.memories,
-    )
+    def _copies_of(self, slots: Sequence[int]) -> tuple[Rows, dict[str, Tensor]]:
+        """Copies of the rows in ``slots``, and of their optimizer's state."""
+        assert self._bank is not None  # noqa: S101 - there are rows
+        tensors = self._bank.gather(slots)
+        return rows_of(tensors), {name: tensors[f"state.{name}"] for name in self._rule.state}

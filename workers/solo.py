@@ -6,8 +6,9 @@ cannot be stacked.
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -15,26 +16,41 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from workers.compiler_import import step, zero_grad
+from workers.cooldown import Cooled, cooled, is_due, with_cooldown
 from workers.keyed_randomness import SoloRandomness, update_keys
-from workers.messages import Admission, Diverged, Measured
+from workers.messages import Admission, Cooldown, Diverged, Measured, Note
 from workers.one_by_one import OneByOne
 from workers.optimization import Horizon, Optimization
 from workers.outcomes import EpochNumbers, judge
 from workers.randomness import data_order, epoch_seed, initial_model
 from workers.recipe import Recipe
+from workers.solo_cooldowns import CannotCopy, FallingOptimization, copies
 from workers.tasks.task import Task
 from workers.tasks.user_task import numpy_and_random_seeded
 
 _EVALUATIONS = 2**40  # where their numbers begin, beyond those of any update
+_NOT_COOLED = "no cooldowns of it, so it is judged by what it shows without: it cannot be copied ({})"
 
 
 class SoloTrial:
     """One trial and its plain training loop."""
 
-    def __init__(self, recipe: Recipe, trial: Admission) -> None:
-        """Build model, optimizer and schedule. Raises ScheduleRefused."""
+    def __init__(
+        self,
+        recipe: Recipe,
+        trial: Admission,
+        *,
+        cooldown: Cooldown | None = None,
+        noted: Callable[[Note], None] = lambda _: None,
+    ) -> None:
+        """Build model, optimizer and schedule. Raises ScheduleRefused.
+
+        ``cooldown``: when copies are cooled down; ``noted`` hears where they cannot be.
+        """
         self.number = trial.number
         self.epochs_done = 0
+        self._cooldown = cooldown
+        self._noted = noted
         self._recipe = recipe = recipe.for_one_trial()
         self._seed = trial.seed
         self._setting = trial.setting
@@ -48,7 +64,9 @@ class SoloTrial:
         named = [
             (name, parameter) for name, parameter in self.model.named_parameters() if parameter.requires_grad
         ]
-        self._optimization = Optimization(trial.setting, horizon, named, recipe.functions, recipe.optimizers)
+        self._optimization: Optimization | FallingOptimization = Optimization(
+            trial.setting, horizon, named, recipe.functions, recipe.optimizers
+        )
         self._first_loss = 0.0
 
     @property
@@ -57,11 +75,39 @@ class SoloTrial:
         return self._recipe.task
 
     def advance(self) -> Measured | Diverged:
-        """Train one epoch and evaluate."""
-        with numpy_and_random_seeded(epoch_seed(self._seed, self.epochs_done + 1)):
-            return self._advance()
+        """Train one epoch and evaluate; a copy is cooled down where that is due."""
+        outcome = self._epoch(self._recipe.metric)
+        if isinstance(outcome, Measured) and is_due(self._cooldown, self.epochs_done, self._recipe.epochs):
+            found = self._cooled()
+            return outcome if found is None else with_cooldown(outcome, found, self._recipe.metric)
+        return outcome
 
-    def _advance(self) -> Measured | Diverged:
+    def _cooled(self) -> Cooled | None:
+        """How a copy of this trial ends after its cooldown; None where there can be no copy."""
+        assert self._cooldown is not None  # noqa: S101 - it is due
+        assert isinstance(self._optimization, Optimization)  # noqa: S101 - a copy is not copied
+        epochs, metric, twin = self._cooldown.epochs, self._recipe.metric, copy.copy(self)
+        try:
+            twin._recipe, twin.model, optimizer = copies(
+                self._recipe, self.model, self._optimization.optimizer
+            )
+        except CannotCopy as error:
+            self._cooldown = None
+            self._noted(Note(number=self.number, sentence=_NOT_COOLED.format(error)))
+            return None
+        twin._optimization = FallingOptimization(
+            optimizer, self._optimization.in_force, epochs * self._updates
+        )
+        return cooled(
+            (twin._epoch(metric if ahead == epochs else None) for ahead in range(1, epochs + 1)), metric
+        )
+
+    def _epoch(self, metric: str | None) -> Measured | Diverged:
+        """Train one epoch and evaluate; judged by ``metric``, or by its losses alone."""
+        with numpy_and_random_seeded(epoch_seed(self._seed, self.epochs_done + 1)):
+            return self._advance(metric)
+
+    def _advance(self, metric: str | None) -> Measured | Diverged:
         epoch, before = self.epochs_done + 1, self.epochs_done * self._updates
         losses, norms = [], []
         self.model.train()
@@ -84,7 +130,7 @@ class SoloTrial:
                 momentum=momentum,
                 metrics=self._evaluate(),
             ),
-            self._recipe.metric,
+            metric,
         )
         self.epochs_done = epoch
         if isinstance(outcome, Measured):
@@ -142,6 +188,8 @@ class SoloTrial:
 class SoloTrials(OneByOne[SoloTrial]):
     """The trials of one worker that train solo."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        """No trial yet."""
-        super().__init__(lambda trial: SoloTrial(recipe, trial), recipe.epochs)
+    def __init__(self, recipe: Recipe, cooldown: Cooldown | None = None) -> None:
+        """No trial yet; ``cooldown``: when copies of trials are cooled down."""
+        super().__init__(
+            lambda trial: SoloTrial(recipe, trial, cooldown=cooldown, noted=self._notes.append), recipe.epochs
+        )

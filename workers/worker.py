@@ -38,6 +38,7 @@ class _Bench(Protocol):
     def release(self, number: int) -> None: ...
     def holds(self, number: int) -> bool: ...
     def advancing(self, numbers: Sequence[int]) -> Iterator[Outcome]: ...
+    def take_notes(self) -> tuple[Note, ...]: ...
 
 
 class Worker:
@@ -83,8 +84,7 @@ class Worker:
         return [bench for bench in self._benches.values() if isinstance(bench, LoopTrials)]
 
     def _take_notes(self) -> tuple[Note, ...]:
-        telling = [bench for bench in self._benches.values() if isinstance(bench, LoopTrials | Population)]
-        return tuple(note for bench in telling for note in bench.take_notes())
+        return tuple(note for bench in self._benches.values() for note in bench.take_notes())
 
     def _train(self, orders: Orders) -> list[Outcome]:
         outcomes: list[Outcome] = []
@@ -126,7 +126,7 @@ class Worker:
             return LoopTrials(setup, tuple(sorted(setting.task_arguments.items())))
         recipe = self._recipe(tuple(sorted(setting.task_arguments.items())))
         if setup.execution == "solo":
-            return SoloTrials(recipe)
+            return SoloTrials(recipe, setup.cooldown)
         return Population(
             recipe,
             optimizer=setting.optimizer,
@@ -134,6 +134,7 @@ class Worker:
             width=setup.width,
             two_groups=setting.two_groups,
             forks=setup.forks,
+            cooldown=setup.cooldown,
         )
 
     def _recipe(self, arguments: TaskArguments) -> Recipe:
