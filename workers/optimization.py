@@ -20,6 +20,7 @@ from torch.optim import Optimizer, lr_scheduler
 
 from search_spaces.settings import Schedule, Setting
 from workers.compiler_import import without_compiler
+from workers.update_hooks import watch_updates
 from workers.wsd import WSD
 
 Rates = npt.NDArray[np.float64]
@@ -237,8 +238,7 @@ class Optimization:
         self._momentum: list[float | None] = []
         self.in_force: list[tuple[float, float | None]] = []
         """Learning rate and momentum of each parameter group at the last update."""
-        self.optimizer.register_step_pre_hook(lambda *_: self._before_update())
-        self.optimizer.register_step_post_hook(lambda *_: self._after_update())
+        watch_updates(self.optimizer, self._before_update, self._after_update)
 
     def rates(self) -> tuple[Rates, Rates | None]:
         """Learning rate and momentum of the first group at each update since the last call: (updates,)."""

@@ -16,6 +16,8 @@ from workers.cooldown_rates import falling
 from workers.memory import is_out_of_memory
 from workers.optimization import REFUSALS, Rates
 from workers.recipe import Recipe
+from workers.tasks.task import deep_copy_of
+from workers.update_hooks import watch_updates
 
 
 class CannotCopy(Exception):
@@ -31,10 +33,11 @@ def copies(recipe: Recipe, model: nn.Module, optimizer: Optimizer) -> tuple[Reci
     shared = (data.train_inputs, data.train_targets, data.validation_inputs, data.validation_targets)
     if any(_has_hooks(parameter) for parameter in model.parameters()):
         raise CannotCopy("its parameters have hooks, which a copy would not have")
+    memo: dict[int, Any] = {id(tensor): tensor for tensor in shared}
     try:
-        task, model, own = copy.deepcopy(
-            (recipe.task, model, _own(optimizer)), {id(tensor): tensor for tensor in shared}
-        )
+        model = copy.deepcopy(model, memo)
+        own = copy.deepcopy(_own(optimizer), memo)
+        task = deep_copy_of(recipe.task, memo)
     except REFUSALS as error:
         if is_out_of_memory(error):
             raise
@@ -71,18 +74,18 @@ class FallingOptimization:
         self.optimizer = optimizer
         self._falls = [falling(lr, updates) for lr, _ in in_force]
         self._momentum = in_force[0][1]
-        self._begun = self._told = 0  # updates
+        self._made = self._told = 0  # updates
         for group, (_, momentum) in zip(optimizer.param_groups, in_force, strict=True):
             if momentum is not None and "momentum" in group:
                 group["momentum"] = momentum
             elif momentum is not None:
                 group["betas"] = (momentum, *group["betas"][1:])
-        optimizer.register_step_pre_hook(lambda *_: self._before_update())
+        watch_updates(optimizer, self._before_update, self._after_update)
 
     def rates(self) -> tuple[Rates, Rates | None]:
         """Learning rate and momentum of the first group at each update since the last call: (updates,)."""
-        lr = self._falls[0][self._told : self._begun]
-        self._told = self._begun
+        lr = self._falls[0][self._told : self._made]
+        self._told = self._made
         return lr, None if self._momentum is None else np.full(len(lr), self._momentum)
 
     def end_epoch(self, metrics: Mapping[str, float]) -> None:
@@ -90,5 +93,7 @@ class FallingOptimization:
 
     def _before_update(self) -> None:
         for group, fall in zip(self.optimizer.param_groups, self._falls, strict=True):
-            group["lr"] = float(fall[self._begun])
-        self._begun += 1
+            group["lr"] = float(fall[self._made])
+
+    def _after_update(self) -> None:
+        self._made += 1

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from search_spaces.settings import Schedule
 from tests.unit.modules_for_tests import BATCH, VECTORS, Task, recipe, subject
 from tests.unit.trials_for_tests import admission
 from workers.recipe import Recipe
@@ -165,3 +166,33 @@ def test_what_a_task_keeps_of_a_trial_is_that_trials_own() -> None:
     shared = penalized()
     assert outcomes(shared) == expected
     assert outcomes(shared) == expected
+
+
+class Halving(torch.optim.SGD):
+    """A user's optimizer, which makes its parent's step in its own."""
+
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        super().__init__(params, lr=lr)
+
+    def step(self, closure: Any = None) -> None:
+        for parameter in self.param_groups[0]["params"]:
+            parameter.grad.mul_(0.5)
+        super().step(closure)
+
+
+def test_an_optimizer_that_makes_its_parents_step_makes_one_update() -> None:
+    """Where the parent has been made too, PyTorch calls hooks for either step."""
+    torch.optim.SGD([torch.zeros(1)], lr=0.1)
+    shared = dataclasses.replace(
+        recipe(Task(lambda: nn.Linear(6, 3), VECTORS)), optimizers={"Halving": Halving}
+    )
+    decay = Schedule(name="ExponentialLR", arguments={"gamma": 0.5}, every="step")
+    trial = SoloTrial(
+        shared, admission(optimizer="Halving", lr=0.8, schedule=decay, warmup_epochs=1, batch_size=BATCH)
+    )
+    found: list[Any] = [trial.advance() for _ in range(3)]
+    assert [(one.step, one.peak_lr, one.lr) for one in found] == [
+        (4, 0.8, 0.8),
+        (8, 0.8, 0.1),
+        (12, 0.05, 0.00625),
+    ]

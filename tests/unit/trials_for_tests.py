@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from search_spaces.settings import Schedule, Setting
-from workers.messages import Admission, Diverged, Measured
+from workers.messages import Admission, Cooldown, Diverged, Measured
 from workers.population import Population
 from workers.recipe import Recipe
 from workers.row_bank import Room
@@ -62,11 +62,18 @@ def population(
     two_groups: bool = False,
     dtype: torch.dtype | None = None,
     room: Room | None = None,
+    cooldown: Cooldown | None = None,
     **task_arguments: Any,
 ) -> Population:
     shared = recipe(task=task, epochs=epochs, dtype=dtype, **task_arguments)
     return Population(
-        shared, optimizer=optimizer, batch_size=batch_size, width=width, two_groups=two_groups, room=room
+        shared,
+        optimizer=optimizer,
+        batch_size=batch_size,
+        width=width,
+        two_groups=two_groups,
+        room=room,
+        cooldown=cooldown,
     )
 
 
@@ -76,9 +83,11 @@ def solo(
     task: str = "digits-mlp",
     epochs: int = 4,
     dtype: torch.dtype | None = None,
+    cooldown: Cooldown | None = None,
     **task_arguments: Any,
 ) -> SoloTrial:
-    return SoloTrial(recipe(task=task, epochs=epochs, dtype=dtype, **task_arguments), trial)
+    shared = recipe(task=task, epochs=epochs, dtype=dtype, **task_arguments)
+    return SoloTrial(shared, trial, cooldown=cooldown)
 
 
 def curves(trained: Sequence[Measured | Diverged]) -> dict[int, list[Measured | Diverged]]:

@@ -104,6 +104,15 @@ def copy_of(thing: Any) -> Any:
     return copied
 
 
+def deep_copy_of(thing: Any, memo: dict[int, Any]) -> Any:
+    """As :func:`copy_of`, of all that it holds too; ``memo``: as of copy.deepcopy, what was copied before."""
+    if hasattr(type(thing), "__deepcopy__") or not hasattr(thing, "__dict__"):
+        return copy.deepcopy(thing, memo)
+    copied = memo[id(thing)] = object.__new__(type(thing))
+    vars(copied).update(copy.deepcopy(vars(thing), memo))
+    return copied
+
+
 def augmentation_of(task: Task) -> Callable[[Tensor, Uniform], Tensor] | None:
     """The task's change of a training batch's inputs by keyed random numbers, or None where it has none.
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from search_spaces.ranges import Value
 from search_spaces.task_code import TaskRefused
-from workers.tasks.task import Data, Uniform, copy_of
+from workers.tasks.task import Data, Uniform, copy_of, deep_copy_of
 from workers.tasks.user_data import as_data
 
 RESERVED_METRICS = ("number", "epoch", "step", "lr", "momentum", "train_loss", "grad_norm")
@@ -34,6 +34,12 @@ class UserTask:
         """A copy of the user's object: what it is given from now on is its own."""
         copied = object.__new__(UserTask)
         copied._take(copy_of(self.own))
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> UserTask:
+        """A copy of the user's object and of all that it holds."""
+        copied = object.__new__(UserTask)
+        copied._take(deep_copy_of(self.own, memo))
         return copied
 
     def _take(self, own: Any) -> None:
