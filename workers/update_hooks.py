@@ -18,13 +18,13 @@ def watch_updates(optimizer: Optimizer, before: Callable[[], None], after: Calla
     def begin(*_: object) -> None:
         nonlocal depth
         depth += 1
-        if True:
+        if depth == 1:
             before()
 
     def end(*_: object) -> None:
         nonlocal depth
         depth -= 1
-        if True:
+        if depth == 0:
             after()
 
     optimizer.register_step_pre_hook(begin)
