@@ -11,6 +11,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from dashboards.chart_axes import Colours, decades, epoch_axis, momentum_axis
+from dashboards.chart_dress import INK, MUTED, dress
 from dashboards.chart_words import (
     curves_subtitle,
     hover_text,
@@ -26,9 +27,7 @@ from sweeps.records import OPEN_STATES, Measurement, SweepRow, TrialRow, TrialSt
 
 _BINS = 32  # colours of the curves: one trace each, however many trials there are
 _MOST_POINTS = 40_000  # beyond it a browser gets slow: every n-th epoch is drawn then
-_INK, _MUTED, _LINE, _GRID = "#1f2933", "#62707f", "#b8c2cc", "#e6eaee"
 _ACCENT, _ALARM, _GREY = "#d6336c", "#e03131", "#9aa5b1"
-_FONT = "Inter, Segoe UI, Helvetica Neue, Arial, sans-serif"
 
 Curve = list[tuple[int, float]]  # epoch and value
 _Mark = tuple[str, frozenset[TrialState], dict[str, Any]]  # what a state is called and how it is drawn
@@ -56,7 +55,7 @@ _DIVERGED: _Mark = (
 _FAILED: _Mark = (
     "failed",
     frozenset({TrialState.failed}),
-    {"symbol": "square-open", "size": 9, "color": _INK, "line": {"width": 1.8}},
+    {"symbol": "square-open", "size": 9, "color": INK, "line": {"width": 1.8}},
 )
 
 
@@ -91,7 +90,7 @@ def curves_figure(sweep: SweepRow, trials: Sequence[TrialRow], measurements: Seq
     if shown:
         figure.add_trace(colours.bar("peak learning rate"))
     title = f"{escape(sweep.name)}: {metric_name(sweep)} of every trial"
-    _dress(figure, title, curves_subtitle(sweep, trials, best))
+    dress(figure, title, curves_subtitle(sweep, trials, best))
     figure.update_xaxes(**epoch_axis(max((curve[-1][0] for curve in curves.values()), default=sweep.epochs)))
     figure.update_yaxes(title=f"{metric_name(sweep)}{' (log scale)' if is_log else ''}")
     if is_log:
@@ -131,7 +130,7 @@ def scatter_figure(
     if values:
         figure.add_trace(colours.bar(metric_name(sweep)))
     title = f"{escape(sweep.name)}: {metric_name(sweep)} by learning rate and momentum"
-    _dress(figure, title, scatter_subtitle(sweep, trials, best))
+    dress(figure, title, scatter_subtitle(sweep, trials, best))
     figure.update_xaxes(title="peak learning rate (log scale)", **decades(list(rates.values())))
     has_betas = any("betas" in trial.setting for trial in shown)
     figure.update_yaxes(title=f"momentum{', for Adam β₁' if has_betas else ''}{axis.scale}", **axis.layout)
@@ -192,7 +191,7 @@ def _add_ends(
     label, states, marker = mark
     members = [trial for trial in trials if trial.state in states]
     ends = {trial.number: curves[trial.number][-1] for trial in members}
-    _add_marks(figure, label, members, ends, hovers, {"color": _MUTED} | marker | {"size": 6})
+    _add_marks(figure, label, members, ends, hovers, {"color": MUTED} | marker | {"size": 6})
 
 
 def _add_marks(
@@ -232,35 +231,6 @@ def _add_best_curve(figure: Any, curve: Curve, hover: str, number: int) -> None:
     )
 
 
-def _dress(figure: Any, title: str, subtitle: str) -> None:
-    figure.update_layout(
-        title={
-            "text": title,
-            "subtitle": {"text": subtitle, "font": {"size": 13, "color": _MUTED}},
-            "x": 0.0,
-            "xref": "paper",
-            "xanchor": "left",
-            "font": {"size": 20, "color": _INK},
-        },
-        template="plotly_white",
-        font={"family": _FONT, "size": 13, "color": _INK},
-        margin={"l": 80, "r": 30, "t": 120, "b": 110},
-        showlegend=True,
-        legend={
-            "orientation": "h",
-            "x": 0.0,
-            "yref": "container",
-            "y": 0.02,
-            "yanchor": "bottom",
-            "font": {"size": 12},
-        },
-        hoverlabel={"bgcolor": "white", "bordercolor": _LINE, "font": {"color": _INK}, "align": "left"},
-    )
-    axis = {"showline": True, "linecolor": _LINE, "gridcolor": _GRID, "zeroline": False}
-    figure.update_xaxes(**axis, ticks="outside", tickcolor=_LINE)
-    figure.update_yaxes(**axis, ticks="outside", tickcolor=_LINE)
-
-
 def _say_nothing(figure: Any, text: str) -> None:
     figure.add_annotation(
         text=text,
@@ -269,5 +239,5 @@ def _say_nothing(figure: Any, text: str) -> None:
         xref="paper",
         yref="paper",
         showarrow=False,
-        font={"size": 16, "color": _MUTED},
+        font={"size": 16, "color": MUTED},
     )

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dashboards.live_view import describe, describe_schedule, duration, short
+from dashboards.range_test_preview import range_test_preview
 from search_spaces.errors import shorten
 from search_spaces.ranges import Choice, Numeric, Value
 from search_spaces.settings import Beginning, Setting
@@ -55,6 +56,8 @@ def print_preview(console: Console, space: SearchSpace) -> None:
     for sentence in told_of_plan(plan):
         console.print(f"note: {sentence}", soft_wrap=True)
     console.print(_cost(epochs, seconds))
+    for sentence in range_test_preview(space, plan, seconds):
+        console.print(sentence, soft_wrap=True)
     table = Table(title="learning rate over training", title_justify="left", box=None, pad_edge=False)
     for name in ("schedule", "rate by epoch", "first", "peak", "last"):
         table.add_column(

@@ -127,10 +127,12 @@ def figures(
     """The pages that hang on the parent run: text by path. They need no network."""
     # Loading plotly takes a while, and most passes draw nothing.
     from dashboards.charts import curves_figure, page, scatter_figure
+    from dashboards.range_test_chart import range_test_figures
 
     return {
         "figures/validation_curves.html": page(curves_figure(sweep, trials, measurements)),
         "figures/lr_momentum.html": page(scatter_figure(sweep, trials, measurements)),
+        **{f"figures/{name}.html": page(figure) for name, figure in range_test_figures(sweep).items()},
     }
 
 

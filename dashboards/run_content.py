@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from sweeps.range_test_words import range_test_words
 from sweeps.records import Measurement, SweepRow, SweepState, TrialRow, TrialState
 
 _LONGEST_TAG = 5_000  # characters; MLflow refuses tags above 8,000 bytes and params above 6,000
@@ -92,6 +93,9 @@ def sweep_content(
     }
     if best is not None:
         tags |= {"ravine.best_trial": str(best.number), "ravine.best_value": plain_text(best.value)}
+    found = range_test_words(sweep.plan)
+    if found:
+        tags["ravine.range_test"] = "\n".join(found)[:_LONGEST_TAG]
     if sweep.error:
         tags["ravine.error"] = sweep.error[:_LONGEST_TAG]
     return RunContent(

@@ -13,6 +13,7 @@ from dashboards.convergence import best_band
 from dashboards.live_view import describe, describe_schedule, duration, short
 from dashboards.usage_words import WIDTH_KEYS, epochs_words, idle_words, slots_words, width_words
 from search_spaces.catalogue import Argument, Catalogue
+from sweeps.range_test_words import range_test_words
 from sweeps.records import SweepRow, SweepState, TrialRow, TrialState
 
 
@@ -190,7 +191,9 @@ def sweep_table(
     }
     if sweep.plan:
         facts["width"] = width_words(sweep.plan) or ""
-        plain = {name: value for name, value in sweep.plan.items() if name not in WIDTH_KEYS}
+        facts["range test"] = "\n".join(range_test_words(sweep.plan))
+        told = WIDTH_KEYS | {"range_test"}
+        plain = {name: value for name, value in sweep.plan.items() if name not in told}
         facts["trained as"] = ", ".join(f"{name} {value}" for name, value in plain.items())
     if sweep.owner is not None:
         facts["run by"] = f"process {sweep.owner.pid} on {sweep.owner.host}"

@@ -30,6 +30,7 @@ from search_spaces.parts import (
     read_seeds,
     read_warmup,
 )
+from search_spaces.range_test_fields import read_range_test
 from search_spaces.space import OptimizerSpace, ScheduleSpace, SearchSpace
 from search_spaces.task_code import TaskCode
 from search_spaces.task_fields import read_task_fields
@@ -59,6 +60,7 @@ FIELDS = (
     "precision",
     "forks",
     "confirm",
+    "range_test",
 )
 SAMPLERS = ("tpe", "random", "qmc", "grid", "gp")
 
@@ -200,6 +202,7 @@ def _read(
         precision=_word(root, "precision", ("auto", "float32", "tf32", "bf16"), "auto", findings),
         forks=_switch(root, "forks", True, findings),
         confirm=read_confirm(root, findings),
+        range_test=read_range_test(root, findings),
     )
     return space, (task.metrics or ())[1:]
 

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 from search_spaces.catalogue import Suppression
 from search_spaces.confirming import Confirm
 from search_spaces.ranges import Choice, Effective, Fixed, Numeric, Range, Tuple, Value, learning_rate
+from search_spaces.range_test import RangeTest
+from search_spaces.ranges import Choice, Fixed, Numeric, Range, Tuple, Value
 from search_spaces.settings import Schedule, Setting
 
 
@@ -95,6 +97,7 @@ class SearchSpace:
     precision: str = "auto"  # float32 | tf32 | bf16; auto: as the task says
     confirm: Confirm | None = None  # whether and how its leaders are trained again with fresh seeds
     forks: bool = True  # whether trials that begin alike share their training until their schedules part
+    range_test: RangeTest | None = None  # of the learning rate, before the sweep begins
 
     def draw(self, choose: Choose) -> Setting:
         """One setting. ``choose`` is asked in a fixed order: what to use first, then its arguments."""

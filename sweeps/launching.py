@@ -23,6 +23,8 @@ from sweeps.sweep_files import task_file_problem
 from sweeps.watching import Observer
 from workers.messages import WorkerSetup
 from workers.pool import Pool, PoolUnavailable
+from workers.range_question import RangeQuestion, Stopped
+from workers.rate_curves import RateFinding
 from workers.speed import SpeedQuestion, Speeds
 
 if TYPE_CHECKING:
@@ -82,10 +84,13 @@ def run_stored_sweep(
 ) -> SweepState:
     """Run a stored sweep from wherever it stands; ``speeds``: folder of what was measured before.
 
-    ``runtime``: for ``ray`` local, one that has been begun.
+    ``runtime``: for ``ray`` local, one that has been begun. Nothing is stored of a sweep that is interrupted
+    while it is measured.
     Raises what :func:`sweeps.runner.run_sweep` raises.
     """
     from sweeps.measured_plan import width_of
+    from sweeps.range_test import searched_space
+    from sweeps.range_test_words import range_test_words
     from workers.prefixes import prefixes
     from workers.torch_catalogue import catalogue_for
 
@@ -94,6 +99,13 @@ def run_stored_sweep(
     with _started_ahead(runtime, plan, resources) as ahead:
         if sweep.plan is None:
             plan = _measured(plan, sweep, space, workers=workers, ray=ray, speeds=speeds, observer=observer)
+            try:
+                plan = _range_tested(plan, sweep, space, ray, speeds, observer, interrupted)
+            except Stopped:
+                return SweepState.waiting
+        for sentence in range_test_words(plan):
+            observer.said(sentence)
+        space = searched_space(space, plan)
         resources = _resources(space, plan, workers=workers, ray=ray)
         rows = even_share(space.concurrency, resources.workers).rows
         setup = WorkerSetup(
@@ -192,6 +204,49 @@ def _measure(question: SpeedQuestion, *, ray: str) -> Speeds | None:
     pool = RayPool(WorkerSetup(task=question.task, metric="", epochs=1, device=question.device), 1, ray)
     try:
         return pool.measure(question)
+    finally:
+        pool.close()
+
+
+def _range_tested(
+    plan: Mapping[str, Any],
+    sweep: SweepRow,
+    space: SearchSpace,
+    ray: str,
+    kept: Path,
+    observer: Observer,
+    interrupted: Callable[[], bool],
+) -> dict[str, Any]:
+    """The plan with what the sweep's range test finds, if it has one. Raises Stopped."""
+    if space.range_test is None:
+        return dict(plan)
+    from sweeps.range_test import RangeMemory, range_tested
+    from workers.torch_catalogue import catalogue_for
+
+    return range_tested(
+        dict(plan),
+        space,
+        catalogue=catalogue_for(space.task),
+        task_file=sweep.spec.get("task_file", {}),
+        memory=RangeMemory(kept, observer.said),
+        ask=partial(_test_range, ray=ray, interrupted=interrupted),
+    )
+
+
+def _test_range(
+    question: RangeQuestion, *, ray: str, interrupted: Callable[[], bool]
+) -> tuple[RateFinding, ...]:
+    """Here, unless trials train on another machine's processors; there it is not interrupted."""
+    if ray in ("local", "none"):
+        from workers.range_test import range_test
+
+        with redirect_stdout(sys.stderr):  # what a task's own code prints is no part of a result
+            return range_test(question, interrupted)
+    from workers.ray_pool import RayPool
+
+    pool = RayPool(WorkerSetup(task=question.task, metric="", epochs=1, device=question.device), 1, ray)
+    try:
+        return pool.range_test(question)
     finally:
         pool.close()
 

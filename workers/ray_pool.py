@@ -12,6 +12,8 @@ from typing import Any
 
 from workers.messages import Note, Orders, Report, WorkerSetup
 from workers.pool import PoolUnavailable, WorkerLost, log_notes
+from workers.range_question import RangeQuestion
+from workers.rate_curves import RateFinding
 from workers.ray_runtime import RayRuntime
 from workers.speed import SpeedQuestion, Speeds
 
@@ -64,6 +66,11 @@ class RayWorkers:
     def measure(self, question: SpeedQuestion) -> Speeds | None:
         """How fast trials train where the first worker is. Raises Ray's error where the task fails."""
         found: Speeds | None = self.ray.get(self._actors[0].measure.remote(question))
+        return found
+
+    def range_test(self, question: RangeQuestion) -> tuple[RateFinding, ...]:
+        """A range test where the first worker is. Raises Ray's error where the task fails."""
+        found: tuple[RateFinding, ...] = self.ray.get(self._actors[0].range_test.remote(question))
         return found
 
     def close(self) -> None:
@@ -124,6 +131,12 @@ class RavineWorker:
         from workers.speed_benches import speeds_of
 
         return speeds_of(question)
+
+    def range_test(self, question: RangeQuestion) -> tuple[RateFinding, ...]:
+        """See :func:`workers.range_test.range_test`."""
+        from workers.range_test import range_test
+
+        return range_test(question, lambda: False)
 
     def process_id(self) -> int:
         """The actor's operating-system process."""
@@ -190,6 +203,10 @@ class RayPool:
     def measure(self, question: SpeedQuestion) -> Speeds | None:
         """How fast trials train where the first worker is. Raises Ray's error where the task fails."""
         return self._workers.measure(question)
+
+    def range_test(self, question: RangeQuestion) -> tuple[RateFinding, ...]:
+        """A range test where the first worker is. Raises Ray's error where the task fails."""
+        return self._workers.range_test(question)
 
     def close(self) -> None:
         """End the actors, and the runtime where it is ours."""

@@ -68,6 +68,7 @@ class SoloTrial:
             trial.setting, horizon, named, recipe.functions, recipe.optimizers
         )
         self._first_loss = 0.0
+        self.losses: list[float] = []  # at each update of the last epoch
 
     @property
     def task(self) -> Task:
@@ -109,12 +110,14 @@ class SoloTrial:
 
     def _advance(self, metric: str | None) -> Measured | Diverged:
         epoch, before = self.epochs_done + 1, self.epochs_done * self._updates
-        losses, norms = [], []
+        losses: list[float] = []
+        norms: list[float] = []
         self.model.train()
         for update in range(1, self._updates + 1):
             loss, norm = self._update(epoch, update)
             losses.append(loss)
             norms.append(norm)
+        self.losses = losses
         if epoch == 1:
             self._first_loss = losses[0]
         lr, momentum = self._optimization.rates()

@@ -48,7 +48,7 @@ def speeds_of(question: SpeedQuestion) -> Speeds | None:
     """
     on_gpu = question.device == "cuda"
     clock = _device_clock if on_gpu else thread_time
-    with _as_a_worker(on_gpu=on_gpu), numeric_settings(question.precision):
+    with as_a_worker(on_gpu=on_gpu), numeric_settings(question.precision):
         recipe = _recipe(question)
         updates = recipe.data.updates_per_epoch(question.setting.batch_size)
         setting = _plain(question.setting)
@@ -204,7 +204,7 @@ def _device_clock() -> float:
 
 
 @contextmanager
-def _as_a_worker(*, on_gpu: bool) -> Iterator[None]:
+def as_a_worker(*, on_gpu: bool) -> Iterator[None]:
     """PyTorch's switches of this process as a worker of rows has them, and back as they were."""
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     if on_gpu:
