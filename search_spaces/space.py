@@ -12,9 +12,8 @@ from typing import Any, Protocol
 
 from search_spaces.catalogue import Suppression
 from search_spaces.confirming import Confirm
-from search_spaces.ranges import Choice, Effective, Fixed, Numeric, Range, Tuple, Value, learning_rate
 from search_spaces.range_test import RangeTest
-from search_spaces.ranges import Choice, Fixed, Numeric, Range, Tuple, Value
+from search_spaces.ranges import Choice, Effective, Fixed, Numeric, Range, Tuple, Value, learning_rate
 from search_spaces.settings import Schedule, Setting
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 COARSE_RATES = 8  # held first, from the steepest descent to the highest rate, both included
@@ -19,7 +20,8 @@ FINE_RATES = 6  # held then, between the largest that learned and the one above 
 LEAST_SHARE_LEARNED = 0.1  # of what the best rate learns; what learns less is beyond the edge
 _WINDOW_SHARE = 0.05  # of a rise, on either side of an update, for smoothing and slopes
 _SHORTEST_WINDOW = 2
-_CERTAIN = 4.0  # standard errors that the loss must fall by to have fallen at all
+_CERTAIN = 6.0  # standard errors that the loss must fall by to have fallen at all
+_NORMAL = 1.4826  # standard deviation of a normal distribution, by its median absolute deviation
 _ENDING_SHARE = 0.25  # of a held rate's updates, whose mean loss counts
 MOST_POINTS = 200  # of a curve that is kept
 
@@ -100,11 +102,12 @@ def rise_of(rates: Sequence[float], losses: Sequence[float]) -> Rise:
     smoothed = [math.fsum(window) / len(window) for window in windows]
     start = max(finite[0], smoothed[0])
     least = min(range(len(smoothed)), key=smoothed.__getitem__)
-    noise = math.sqrt(
-        math.fsum((finite[index] - smoothed[index]) ** 2 for index in range(least + 1)) / (least + 1)
+    seen = max(least, 2 * half) + 1
+    noise = _NORMAL * median(
+        abs(loss - mean) for loss, mean in zip(finite[:seen], smoothed[:seen], strict=True)
     )
     steepest = None
-    if start - smoothed[least] > _CERTAIN * noise / math.sqrt(2 * half + 1):
+    if smoothed[0] - smoothed[least] > _CERTAIN * noise / math.sqrt(2 * half + 1):
         slopes = [_slope(windows[index]) for index in range(least + 1)]
         steepest = rates[min(range(least + 1), key=slopes.__getitem__)]
     stride = math.ceil(len(smoothed) / MOST_POINTS)
