@@ -48,8 +48,10 @@ def range_test_figure(sweep: SweepRow, test: Mapping[str, Any]) -> Any:
         figure.update_yaxes(title="training loss (log scale)", **decades(losses))
     elif losses:
         figure.update_yaxes(title="training loss", range=[min(losses), max(losses)])
-    searched = sweep.plan["range_test"]["searched"].get(f"{test['optimizer']}.lr", ends)
-    figure.add_vrect(x0=searched[0], x1=searched[1], fillcolor=_SHADE, line_width=0, layer="below")
+    name, place = f"{test['optimizer']}.lr", sweep.plan["range_test"]
+    if name not in place["effective"]:  # those are no learning rates
+        low, high = place["searched"].get(name, ends)
+        figure.add_vrect(x0=low, x1=high, fillcolor=_SHADE, line_width=0, layer="below")
     return figure
 
 

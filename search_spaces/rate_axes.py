@@ -6,10 +6,10 @@ itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from search_spaces.ranges import Fixed, Log, Range, Uniform
+from search_spaces.ranges import Effective, Fixed, Log, Range, Uniform, learning_rate
 from search_spaces.space import OptimizerSpace, ScheduleSpace, SearchSpace
 
 LR, MAX_LR = "lr", "max_lr"
@@ -27,6 +27,7 @@ class RateAxis:
     low: float
     high: float
     warms_up: bool  # whether training begins below the rate drawn from it
+    effective: bool = False  # whether its rates are lr / (1 - momentum)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,11 +38,13 @@ class OptimizerRates:
     axes: tuple[RateAxis, ...]
     momentum_is_set: bool  # by every schedule itself
 
-    @property
-    def tried(self) -> Bounds:
-        """The least and the largest rate of the axes; the least one above zero."""
-        high = max(axis.high for axis in self.axes)
-        return max(min(axis.low for axis in self.axes), high / MOST_RATIO), high
+    def tried(self, momenta: Sequence[float]) -> Bounds:
+        """The least and the largest learning rate of the axes at any of ``momenta``; the least above zero."""
+        high = max(
+            learning_rate(axis.high, min(momenta)) if axis.effective else axis.high for axis in self.axes
+        )
+        low = min(learning_rate(axis.low, max(momenta)) if axis.effective else axis.low for axis in self.axes)
+        return max(low, high / MOST_RATIO), high
 
 
 def rates_of(space: SearchSpace) -> tuple[tuple[OptimizerRates, ...], tuple[str, ...]]:
@@ -55,9 +58,17 @@ def rates_of(space: SearchSpace) -> tuple[tuple[OptimizerRates, ...], tuple[str,
         range_ = optimizer.arguments.get(LR)
         reason = _why_left(range_) if is_free else "the schedules set the learning rate themselves"
         own: tuple[RateAxis, ...] = ()
-        if reason is None and isinstance(range_, Uniform | Log):
+        if reason is None and isinstance(range_, Uniform | Log | Effective):
             warms_up = space.warmup_epochs > 0
-            own = (RateAxis(name=name, low=range_.low, high=range_.high, warms_up=warms_up),)
+            own = (
+                RateAxis(
+                    name=name,
+                    low=range_.low,
+                    high=range_.high,
+                    warms_up=warms_up,
+                    effective=isinstance(range_, Effective),
+                ),
+            )
         elif range_ is not None or is_free:
             left.append(f"{name} is left as it is: {reason}")
         if own or peaks:
@@ -92,7 +103,7 @@ def _peaks(space: SearchSpace) -> tuple[tuple[RateAxis, ...], list[str]]:
             if range_ is None or isinstance(range_, tuple):
                 continue
             reason = _why_left(range_)
-            if reason is None and isinstance(range_, Uniform | Log):
+            if reason is None and isinstance(range_, Uniform | Log | Effective):
                 axes.append(RateAxis(name=name, low=range_.low, high=range_.high, warms_up=True))
             else:
                 left.append(f"{name} is left as it is: {reason}")
@@ -103,7 +114,7 @@ def _why_left(range_: Range | None) -> str | None:
     """Why a range is no axis of a range test; None where it is one."""
     if range_ is None or isinstance(range_, Fixed):
         return "it is fixed"
-    if not isinstance(range_, Uniform | Log):
+    if not isinstance(range_, Uniform | Log | Effective):
         return "it is no range between two learning rates"
     if range_.high <= 0.0 or range_.high < LEAST_RATIO * range_.low:
         return f"its ends are less than a factor of {LEAST_RATIO:g} apart"
@@ -134,6 +145,6 @@ def _schedule_with_bounds(schedule: ScheduleSpace, bounds: Mapping[str, Bounds])
 
 
 def _bounded(range_: Range, bounds: Bounds | None) -> Range:
-    if bounds is None or not isinstance(range_, Uniform | Log):
+    if bounds is None or not isinstance(range_, Uniform | Log | Effective):
         return range_
     return replace(range_, low=bounds[0], high=bounds[1])

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from search_spaces.catalogue import Catalogue
 from search_spaces.confirming import Confirm
+from search_spaces.range_test import RangeTest
 from search_spaces.ranges import Choice, Fixed, Integer, Log, LogOneMinus, Numeric, Range, Tuple, Value
 from search_spaces.space import Metric, OptimizerSpace, Pruner, ScheduleSpace, SearchSpace
 
@@ -179,6 +180,14 @@ def _confirm(confirm: Confirm | None) -> str | None:
     return f"{{top: {confirm.top}, seeds: {confirm.seeds}, error_rate: {rate}}}"
 
 
+def _range_test(test: RangeTest | None) -> str | None:
+    if test is None:
+        return None
+    momenta = [] if test.momenta is None else [f"momenta: {value_text(test.momenta)}"]
+    seeds = [] if test.seeds is None else [f"seeds: {value_text(test.seeds)}"]
+    return f"{{{', '.join([*momenta, f'updates: {test.updates}', *seeds])}}}"
+
+
 def _concurrency(space: SearchSpace) -> str | None:
     return None if space.concurrency == max(1, min(64, space.trials // 8)) else str(space.concurrency)
 
@@ -210,6 +219,7 @@ _FIELDS: Mapping[str, Callable[[SearchSpace], str | None]] = {
     "precision": lambda space: space.precision,
     "forks": lambda space: value_text(space.forks),
     "confirm": lambda space: _confirm(space.confirm),
+    "range_test": lambda space: _range_test(space.range_test),
 }
 """How each field of the file is written on one line; None: not on one line, or as its default."""
 
@@ -238,6 +248,7 @@ WRITTEN = frozenset(
         "precision",
         "forks",
         "confirm",
+        "range_test",
     }
 )
 """The fields of a search space that are written; a test holds them against those there are."""

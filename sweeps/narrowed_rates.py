@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from search_spaces.ranges import effective_rate
 from search_spaces.rate_axes import Bounds, OptimizerRates, RateAxis
 from workers.rate_curves import RateFinding
 
@@ -55,7 +56,11 @@ def searched(narrowed: Sequence[Narrowed]) -> dict[str, Bounds]:
 
 def _narrowed(axis: RateAxis, findings: Sequence[RateFinding]) -> Narrowed:
     whole = (axis.low, axis.high)
-    falling = [(one.steepest, one.edge) for one in findings if one.steepest is not None]
+    falling = [
+        (steepest, _on_axis(one.edge, one, axis))
+        for one in findings
+        if (steepest := _on_axis(one.steepest, one, axis)) is not None
+    ]
     if not falling:
         return Narrowed(axis=axis, bounds=whole, why_not="the loss falls clearly at none of its rates")
     edges = [edge for _, edge in falling if edge is not None]
@@ -70,6 +75,13 @@ def _narrowed(axis: RateAxis, findings: Sequence[RateFinding]) -> Narrowed:
     if (low, high) == whole:
         return Narrowed(axis=axis, bounds=whole, why_not="nothing of it can be left out")
     return Narrowed(axis=axis, bounds=(low, high))
+
+
+def _on_axis(rate: float | None, finding: RateFinding, axis: RateAxis) -> float | None:
+    """A learning rate of a finding as the axis counts it."""
+    if rate is None or not axis.effective:
+        return rate
+    return effective_rate(rate, finding.momentum or 0.0)
 
 
 def _two_digits(value: float, rounded: Callable[[float], int]) -> float:

@@ -93,13 +93,15 @@ def question_for(
 ) -> RangeQuestion:
     """The test of one optimizer: at the largest batch, whose edge is the farthest, all else at its middle."""
     asked = space.range_test or RangeTest()
-    low, high = rates.tried
+    momenta = _momenta(rates, catalogue.optimizers[rates.optimizer.name], asked)
+    default = rates.optimizer.default_momentum
+    low, high = rates.tried([default if momentum is None else momentum for momentum in momenta])
     return RangeQuestion(
         task=space.task,
         setting=_base(rates, space),
         low=low,
         high=high,
-        momenta=_momenta(rates, catalogue.optimizers[rates.optimizer.name], asked),
+        momenta=momenta,
         updates=asked.updates,
         seeds=asked.seeds or space.seeds[:1],
         device=plan["device"],
@@ -203,6 +205,7 @@ def _findings(found: Mapping[str, Any]) -> Findings:
 def _axes_told(narrowed: Sequence[Narrowed]) -> dict[str, Any]:
     return {
         "file": {one.axis.name: [one.axis.low, one.axis.high] for one in narrowed},
+        "effective": [one.axis.name for one in narrowed if one.axis.effective],
         "searched": {name: list(bounds) for name, bounds in searched(narrowed).items()},
     }
 

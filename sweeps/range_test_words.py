@@ -14,17 +14,19 @@ def range_test_words(plan: Mapping[str, Any] | None) -> tuple[str, ...]:
     tests = place["tests"]
     told = [_found(test, is_alone=len(tests) == 1) for test in tests]
     told += [
-        f"{axis_name(name, tests)} is searched from {low:g} to {high:g} "
+        f"{axis_name(name, place)} is searched from {low:g} to {high:g} "
         f"instead of {place['file'][name][0]:g} to {place['file'][name][1]:g}"
         for name, (low, high) in place["searched"].items()
     ]
     return (*told, *place["left"])
 
 
-def axis_name(name: str, tests: list[Any]) -> str:
+def axis_name(name: str, place: Mapping[str, Any]) -> str:
     """``lr`` where there is no other, else with the optimizer that it belongs to."""
     label, _, argument = name.rpartition(".")
-    return argument if len(tests) == 1 and label == tests[0]["optimizer"] else name
+    tests = place["tests"]
+    short = argument if len(tests) == 1 and label == tests[0]["optimizer"] else name
+    return f"{short} / (1 - momentum)" if name in place["effective"] else short
 
 
 def momentum_words(finding: Mapping[str, Any]) -> str:

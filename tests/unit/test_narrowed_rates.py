@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -108,3 +110,10 @@ def test_ends_are_rounded_outwards(edge: float) -> None:
     high = narrowed(axis, finding(edge / 100, edge)).bounds[1]
     assert edge * (1 - 1e-9) <= high <= 1.1 * edge
     assert len(f"{high:.10e}".rstrip("0").partition("e")[0].replace(".", "").rstrip("0")) <= 2
+
+
+def test_an_effective_rate_is_narrowed_on_its_own_axis() -> None:
+    effective = RateAxis(name="SGD.lr", low=1e-3, high=100.0, warms_up=False, effective=True)
+    with_momentum = replace(finding(0.0732, 0.424), momentum=0.9)
+    without = replace(finding(0.37, 1.284), momentum=0.0)
+    assert narrowed(effective, without, with_momentum).bounds == (0.037, 4.3)

@@ -66,7 +66,7 @@ def test_the_range_of_lr_is_an_axis() -> None:
     (rates,), left = rates_of(space_of(RANGES))
     (axis,) = rates.axes
     assert (axis.name, axis.low, axis.high, axis.warms_up) == ("SGD.lr", 1e-4, 1.0, False)
-    assert rates.tried == (1e-4, 1.0)
+    assert rates.tried([0.0]) == (1e-4, 1.0)
     assert left == ()
     (warm,) = rates_of(space_of(RANGES + "warmup: {epochs: 1}\n"))[0][0].axes
     assert warm.warms_up
@@ -88,7 +88,15 @@ def test_other_rates_are_left_and_said(lr: str, reason: str) -> None:
 
 def test_a_range_from_zero_is_tried_from_above_zero() -> None:
     (rates,), _ = rates_of(space_of(HEAD + "optimizer: {SGD: {lr: {uniform: [0.0, 1.0]}}}\n"))
-    assert rates.tried == (1e-6, 1.0)
+    assert rates.tried([0.0]) == (1e-6, 1.0)
+
+
+def test_an_effective_rate_is_tried_where_its_learning_rates_are() -> None:
+    (rates,), _ = rates_of(space_of(RANGES.replace("log: [1e-4, 1.0]", "effective: [0.01, 10]")))
+    (axis,) = rates.axes
+    assert (axis.low, axis.high, axis.effective) == (0.01, 10.0, True)
+    assert rates.tried([0.0, 0.9]) == pytest.approx((0.001, 10.0))
+    assert rates.tried([0.9]) == pytest.approx((0.001, 1.0))
 
 
 def test_the_peak_of_a_schedule_that_sets_the_rate_is_an_axis_too() -> None:
@@ -98,7 +106,7 @@ def test_the_peak_of_a_schedule_that_sets_the_rate_is_an_axis_too() -> None:
         ("SGD.lr", False),
         ("OneCycleLR.max_lr", True),
     ]
-    assert rates.tried == (1e-4, 2.0)
+    assert rates.tried([0.0]) == (1e-4, 2.0)
     assert (rates.momentum_is_set, left) == (False, ())
     alone = RANGES + "schedule: {OneCycleLR: {max_lr: {log: [0.01, 2.0]}}}\n"
     (rates,), left = rates_of(space_of(alone))

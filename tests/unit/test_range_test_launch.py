@@ -61,6 +61,11 @@ class Launch:
         return [(m.number, m.epoch, m.lr, m.train_loss, m.val_loss) for m in self.store.measurements(1)]
 
 
+def told(launch: Launch) -> list[str]:
+    """What was said of the test; whether widths were worth measuring hangs on the machine."""
+    return [one for one in launch.sentences if one.startswith("range test") or " is searched from " in one]
+
+
 @pytest.mark.parametrize(("sampler", "order"), [("tpe", "rounds"), ("random", "arrival")])
 def test_a_resumed_sweep_searches_between_the_same_rates_and_does_not_test_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str, order: str
@@ -80,7 +85,8 @@ def test_a_resumed_sweep_searches_between_the_same_rates_and_does_not_test_again
     assert disturbed.run(rounds=1) is SweepState.waiting
     assert disturbed.run() is SweepState.finished
     assert disturbed.curves() == undisturbed.curves()
-    assert disturbed.sentences[:2] == undisturbed.sentences
+    assert told(disturbed) == told(undisturbed)
+    assert len(told(disturbed)) == 2
     plan = disturbed.store.sweep(1).plan
     assert plan is not None
     low, high = plan["range_test"]["searched"]["SGD.lr"]
@@ -97,5 +103,5 @@ def test_a_sweep_that_is_interrupted_while_it_is_tested_has_nothing_stored(tmp_p
     row = launch.store.sweep(1)
     assert (row.plan, row.state, row.lease_epoch) == (None, SweepState.waiting, 0)
     assert launch.store.trials(1) == []
-    assert list((launch.folder / "speeds").glob("*.json")) == []  # half a test is none
+    assert told(launch) == []
     assert launch.run() is SweepState.finished

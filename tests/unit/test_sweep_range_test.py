@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from search_spaces.range_test import RangeTest
-from search_spaces.ranges import Choice, Fixed, Log, LogOneMinus, Tuple
+from search_spaces.ranges import Choice, Effective, Fixed, Log, LogOneMinus, Tuple
 from search_spaces.space import OptimizerSpace, SearchSpace
 from sweeps.range_test import Plan, RangeMemory, questions_of, range_tested, searched_space
 from sweeps.range_test_words import range_test_words
@@ -198,6 +198,19 @@ def test_each_optimizer_has_its_test_and_its_range(bench: Bench) -> None:
         "range test of Adam",
     ]
     assert words[3].startswith("Adam.lr is searched from ")
+
+
+def test_an_effective_rate_is_narrowed_as_such_and_told_so(bench: Bench) -> None:
+    arguments = {**SGD.arguments, "lr": Effective(low=1e-3, high=100.0)}
+    space = replace(SPACE, optimizers=(replace(SGD, arguments=arguments),))
+    plan = bench.plan(space)
+    (question,) = bench.asked
+    assert (question.low, question.high) == pytest.approx((1e-4, 100.0))  # at most six decades
+    # 0.2568, 0.848 and 3.14 by momentum; 1.284, 4.24 and 15.7
+    assert searched_space(space, plan).optimizers[0].arguments["lr"] == Effective(low=0.025, high=16.0)
+    assert range_test_words(plan)[1] == (
+        "lr / (1 - momentum) is searched from 0.025 to 16 instead of 0.001 to 100"
+    )
 
 
 def test_a_task_that_fails_is_left_to_its_trials(bench: Bench) -> None:

@@ -16,6 +16,7 @@ from search_spaces.confirming import Confirm
 from search_spaces.errors import SpaceErrors
 from search_spaces.file_comments import comments_by_field
 from search_spaces.files import LoadedSpace, load_space
+from search_spaces.range_test import RangeTest
 from search_spaces.ranges import Choice, Fixed, Integer, Log, LogOneMinus, Range, Tuple, Uniform
 from search_spaces.space import Metric, OptimizerSpace, Pruner, ScheduleSpace, SearchSpace
 from search_spaces.writing import write_space
@@ -36,6 +37,13 @@ TEXT = st.sampled_from(
 PLAIN = st.none() | st.booleans() | WHOLE | FINITE | TEXT
 VALUE = st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=3).map(tuple), max_leaves=4)
 POINTS = st.none() | st.integers(1, 9)
+RANGE_TESTED = st.builds(
+    RangeTest,
+    momenta=st.none()
+    | st.lists(st.floats(0.0, 1.0, exclude_max=True), min_size=1, max_size=3, unique=True).map(tuple),
+    updates=st.integers(40, 1000),
+    seeds=st.none() | st.lists(st.integers(0, 2**40), min_size=1, max_size=3, unique=True).map(tuple),
+)
 CONFIRMED = st.builds(
     Confirm, top=st.integers(2, 100), seeds=st.integers(2, 1000), error_rate=st.floats(0.001, 0.5)
 )
@@ -171,6 +179,7 @@ def spaces(draw: st.DrawFn) -> SearchSpace:
         precision=draw(st.sampled_from(["auto", "tf32"])),
         forks=draw(st.booleans()),
         confirm=draw(st.none() | CONFIRMED),
+        range_test=draw(st.none() | RANGE_TESTED),
     )
 
 
