@@ -105,7 +105,8 @@ class View:
         speed = self._speed(snapshot, now)
         if speed <= 0:
             return "?"
-        return duration((snapshot.epochs_expected - snapshot.epochs_done) / speed)
+        left = (snapshot.epochs_expected - snapshot.epochs_done) / speed
+        return duration(max(0.0, min(left, snapshot.seconds_left)))
 
 
 def describe(setting: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from dashboards.budget_words import budget_lines
 from dashboards.live_view import describe, describe_schedule, duration, short
 from dashboards.range_test_preview import range_test_preview
 from search_spaces.errors import shorten
@@ -58,6 +59,8 @@ def print_preview(console: Console, space: SearchSpace) -> None:
     console.print(_cost(epochs, seconds))
     for sentence in range_test_preview(space, plan, seconds):
         console.print(sentence, soft_wrap=True)
+    for line in budget_lines(space, epochs=epochs, epoch_seconds=seconds, workers=_cores()):
+        console.print(line, soft_wrap=True)
     table = Table(title="learning rate over training", title_justify="left", box=None, pad_edge=False)
     for name in ("schedule", "rate by epoch", "first", "peak", "last"):
         table.add_column(
@@ -97,12 +100,16 @@ def _cost(epochs: int, seconds: float | None) -> str:
             f"cost without pruning: {epochs} epochs of the task's own training loop; "
             "how long one takes is not tried"
         )
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = _cores()
     return (
         f"cost without pruning: about {duration(epochs * seconds)} of one core, "
         f"{duration(epochs * seconds / cores)} on the {cores} cores here "
         f"({1000 * seconds:.1f} ms a trial-epoch, measured just now)"
     )
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def sparkline(values: Sequence[float], columns: int = PICTURE_COLUMNS) -> str:

@@ -98,6 +98,8 @@ def sweep_content(
         tags["ravine.range_test"] = "\n".join(found)[:_LONGEST_TAG]
     if sweep.error:
         tags["ravine.error"] = sweep.error[:_LONGEST_TAG]
+    if sweep.ended_early:
+        tags["ravine.ended_early"] = sweep.ended_early[:_LONGEST_TAG]
     return RunContent(
         name=f"{sweep.name} (sweep {sweep.id})",
         status=status,

@@ -28,6 +28,8 @@ def print_summary(
         highlight=False,
         soft_wrap=True,
     )
+    if sweep.ended_early:
+        console.print(f"ended early: {sweep.ended_early}", highlight=False, markup=False, soft_wrap=True)
     console.print(used_line(sweep, trials), highlight=False, soft_wrap=True)
     if best:
         console.print(best_table(sweep, best))
@@ -146,6 +148,8 @@ def sweeps_table(sweeps: Sequence[SweepRow], counts: Mapping[int, Mapping[TrialS
     ):
         table.add_column(name, justify="left" if name in ("name", "state", "task") else "right", no_wrap=True)
     table.add_column("created (UTC)", no_wrap=True)
+    if any(sweep.ended_early for sweep in sweeps):
+        table.add_column("ended early by", no_wrap=True)
     for sweep in sweeps:
         of_sweep = counts.get(sweep.id, {})
         ended = [of_sweep.get(TrialState(name), 0) for name in ("finished", "pruned", "diverged", "failed")]
@@ -159,6 +163,7 @@ def sweeps_table(sweeps: Sequence[SweepRow], counts: Mapping[int, Mapping[TrialS
             *(str(count) for count in ended),
             str(still_open),
             sweep.created_at[:19].replace("T", " "),
+            *([str((sweep.ending or {})["by"])] if sweep.ended_early else []),
         )
     return table
 
@@ -189,6 +194,8 @@ def sweep_table(
         "started": sweep.started_at or "",
         "ended": sweep.ended_at or "",
     }
+    if sweep.ended_early:
+        facts["ended early" if sweep.ended_at else "proposes no more"] = sweep.ended_early
     if sweep.plan:
         facts["width"] = width_words(sweep.plan) or ""
         facts["range test"] = "\n".join(range_test_words(sweep.plan))

@@ -10,6 +10,7 @@ from search_spaces.catalogue import Catalogue
 from search_spaces.classes import check_nesterov, read_optimizers, read_schedules
 from search_spaces.confirm_field import read_confirm
 from search_spaces.effective_rate import check_effective_rates
+from search_spaces.end_fields import check_terminator, read_budget, read_terminator
 from search_spaces.errors import Findings
 from search_spaces.fields import (
     LARGEST_WHOLE,
@@ -54,6 +55,8 @@ FIELDS = (
     "concurrency",
     "sampler",
     "pruner",
+    "budget",
+    "terminator",
     "order",
     "execution",
     "device",
@@ -177,6 +180,8 @@ def _read(
     )
     trials = _whole(root, "trials", overrides, findings) or 1
     epochs = _whole(root, "epochs", overrides, findings)
+    seeds = read_seeds(root, findings)
+    confirm = read_confirm(root, findings)
     optimizers, schedules = _classes(root, task.catalogue, scope)
     space = SearchSpace(
         name=read_name(root, stem, findings),
@@ -192,18 +197,21 @@ def _read(
         clip_grad_norm=read_clip_grad_norm(root, scope),
         warmup_epochs=read_warmup(root, epochs, findings),
         seed=_whole(root, "seed", overrides, findings) or 0,
-        seeds=read_seeds(root, findings),
+        seeds=seeds,
         concurrency=_whole(root, "concurrency", overrides, findings) or max(1, min(64, trials // 8)),
         sampler=sampler,
         pruner=read_pruner(root, findings),
+        budget=read_budget(root, epochs, len(seeds), confirm, findings),
+        terminator=read_terminator(root, findings),
         order=_word(root, "order", ("rounds", "arrival"), "rounds", findings),
         execution=_word(root, "execution", ("auto", "stacked", "solo"), "auto", findings),
         device=_word(root, "device", ("auto", "cpu", "cuda"), "auto", findings),
         precision=_word(root, "precision", ("auto", "float32", "tf32", "bf16"), "auto", findings),
         forks=_switch(root, "forks", True, findings),
-        confirm=read_confirm(root, findings),
+        confirm=confirm,
         range_test=read_range_test(root, findings),
     )
+    findings.notes += check_terminator(space, findings.lines.get("terminator"), findings)
     return space, (task.metrics or ())[1:]
 
 

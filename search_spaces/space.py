@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from search_spaces.catalogue import Suppression
 from search_spaces.confirming import Confirm
+from search_spaces.limits import Limits, Terminator
 from search_spaces.range_test import RangeTest
 from search_spaces.ranges import Choice, Effective, Fixed, Numeric, Range, Tuple, Value, learning_rate
 from search_spaces.settings import Schedule, Setting
@@ -89,6 +90,8 @@ class SearchSpace:
     concurrency: int = 1
     sampler: str = "tpe"
     pruner: Pruner = field(default_factory=Pruner)
+    budget: Limits = field(default_factory=Limits)
+    terminator: Terminator = field(default_factory=Terminator)
     order: str = "rounds"
     execution: str = "auto"
     device: str = "auto"

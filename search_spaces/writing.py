@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from search_spaces.catalogue import Catalogue
 from search_spaces.confirming import Confirm
+from search_spaces.limits import ARGUMENTS, BUDGETS, Limits, Terminator
 from search_spaces.range_test import RangeTest
 from search_spaces.ranges import Choice, Fixed, Integer, Log, LogOneMinus, Numeric, Range, Tuple, Value
 from search_spaces.space import Metric, OptimizerSpace, Pruner, ScheduleSpace, SearchSpace
@@ -188,6 +189,18 @@ def _range_test(test: RangeTest | None) -> str | None:
     return f"{{{', '.join([*momenta, f'updates: {test.updates}', *seeds])}}}"
 
 
+def _budget(limits: Limits) -> str | None:
+    given = {name: getattr(limits, name) for name in BUDGETS}
+    told = [f"{name}: {value_text(value)}" for name, value in given.items() if value is not None]
+    return f"{{{', '.join(told)}}}" if told else None
+
+
+def _terminator(terminator: Terminator) -> str:
+    arguments = (f"{name}: {value_text(getattr(terminator, name))}" for name in ARGUMENTS[terminator.name])
+    told = ", ".join(arguments)
+    return f"{{{terminator.name}: {{{told}}}}}" if told else terminator.name
+
+
 def _concurrency(space: SearchSpace) -> str | None:
     return None if space.concurrency == max(1, min(64, space.trials // 8)) else str(space.concurrency)
 
@@ -213,6 +226,8 @@ _FIELDS: Mapping[str, Callable[[SearchSpace], str | None]] = {
     "concurrency": _concurrency,
     "sampler": lambda space: word_text(space.sampler),
     "pruner": lambda space: _pruner(space.pruner),
+    "budget": lambda space: _budget(space.budget),
+    "terminator": lambda space: _terminator(space.terminator),
     "order": lambda space: space.order,
     "execution": lambda space: space.execution,
     "device": lambda space: space.device,
@@ -242,6 +257,8 @@ WRITTEN = frozenset(
         "concurrency",
         "sampler",
         "pruner",
+        "budget",
+        "terminator",
         "order",
         "execution",
         "device",

@@ -44,6 +44,7 @@ class SettingEntry:
     """The trials of one setting, one per seed, and what Optuna has heard of it."""
 
     index: int
+    parameters: Mapping[str, Any] = field(default_factory=dict)  # the sampler's own coordinates by name
     numbers: list[int] = field(default_factory=list)
     values: dict[int, dict[int, float]] = field(default_factory=dict)  # not heard yet: by epoch, then trial
     heard: int = 0  # last epoch whose mean Optuna has heard
@@ -74,16 +75,18 @@ def to_open(trial: TrialRow, step: int) -> OpenTrial:
     )
 
 
-def measure(trial: OpenTrial, outcome: Measured, value: float) -> None:
-    """Bring an entry up to date with a trained epoch; ``value``: of the sweep's metric."""
+def measure(trial: OpenTrial, outcome: Measured, value: float, *, trained: int) -> None:
+    """Bring an entry up to date with a trained epoch; ``value``: of the sweep's metric.
+
+    ``trained``: epochs of rows that are counted for this trial.
+    """
     trial.epochs_done = outcome.epoch
     trial.step = outcome.step
     trial.value = value
     trial.peak_lr = outcome.peak_lr if trial.peak_lr is None else max(trial.peak_lr, outcome.peak_lr)
     trial.final_lr = outcome.lr
-    if outcome.rides_on is None:
-        trial.epochs_trained += 1 + outcome.cooldown_epochs
-    else:
+    trial.epochs_trained += trained
+    if outcome.rides_on is not None:
         trial.parent_number, trial.fork_step = outcome.rides_on, outcome.step
 
 

@@ -82,7 +82,7 @@ def _sayable(value: Any) -> Any:
 def sweep_result(
     sweep: SweepRow, counts: Mapping[TrialState, int], best: TrialRow | None, seconds: float
 ) -> dict[str, Any]:
-    """The object that ``--json`` prints last."""
+    """The object that ``--json`` prints last; ``ended_early`` is there where it has a reason."""
     shown = ("finished", "pruned", "diverged", "failed", "cancelled", "waiting", "running")
     return {
         "sweep": sweep.id,
@@ -93,4 +93,4 @@ def sweep_result(
         if best is None
         else {"trial": best.number, "value": best.value, "setting": dict(best.setting)},
         "seconds": round(seconds, 3),
-    }
+    } | ({} if sweep.ended_early is None else {"ended_early": sweep.ended_early})

@@ -8,12 +8,13 @@ what training shows, the workers' reports tell.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from search_spaces.settings import Setting
+from search_spaces.settings import Beginning, Setting
 from sweeps.entries import OpenTrial
 from sweeps.plan import Place
+from workers.messages import Measured, Outcome
 
 Prefix = tuple[int, ...]
 """By epoch, the position in its family of the first trial with the same rates in all epochs so far."""
@@ -26,15 +27,22 @@ Prefixes = Callable[[Sequence[Setting]], Sequence[Prefix]]
 class _Family:
     place: Place  # of each of its trials
     members: dict[int, Prefix] = field(default_factory=dict)  # by number
+    alone_at_any_time: set[int] = field(
+        default_factory=set
+    )  # those whose schedule acts on what training shows
 
 
 class Families:
     """The open trials of a sweep by who shares rows with whom."""
 
-    def __init__(self, prefixes: Prefixes | None, epochs: int) -> None:
-        """``prefixes`` None: trials share no rows, because they are not stacked."""
+    def __init__(self, prefixes: Prefixes | None, epochs: int, acting: frozenset[str] = frozenset()) -> None:
+        """``prefixes`` None: trials share no rows, because they are not stacked.
+
+        ``acting``: schedules that act on what training shows, so that they may leave a row in any epoch.
+        """
         self._prefixes = prefixes
         self._epochs = epochs
+        self._acting = acting
         self._single: dict[int, Counter[int]] = {}  # trials of no family by lane, then admitted round
         self._families: dict[int, dict[int, _Family]] = {}  # by lane, then the number of the first trial
         self._first_of: dict[int, int] = {}
@@ -46,13 +54,44 @@ class Families:
 
     def empty(self) -> Families:
         """The same without trials."""
-        return Families(self._prefixes, self._epochs)
+        return Families(self._prefixes, self._epochs, self._acting)
 
     def rows_at_start(self, settings: Sequence[Setting]) -> int:
         """How many rows a family of settings takes in its first epoch, for each of its seeds."""
         if self._prefixes is None or len(settings) < 2:
             return len(settings)
         return len({prefix[0] for prefix in self._prefixes(settings)})
+
+    def epochs_at_most(self, settings: Sequence[Setting]) -> int:
+        """At most how many epochs rows train for a family of settings, for each of its seeds."""
+        if self._prefixes is None:
+            return len(settings) * self._epochs
+        alike: dict[Beginning, list[Setting]] = {}
+        for setting in settings:
+            alike.setdefault(setting.beginning, []).append(setting)
+        return sum(
+            rows_at_most(self._prefixes(members), [self._acts(setting) for setting in members])
+            for members in alike.values()
+        )
+
+    def epochs_coming(self, open_trials: Mapping[int, OpenTrial]) -> int:
+        """At most how many epochs rows still train for the open trials, if none is given up."""
+        coming = sum(
+            self._epochs - trial.epochs_done
+            for number, trial in open_trials.items()
+            if number not in self._first_of
+        )
+        for families in self._families.values():
+            for family in families.values():
+                done = min(open_trials[number].epochs_done for number in family.members)
+                left = [prefix[done:] for prefix in family.members.values()]
+                coming += rows_at_most(
+                    left, [number in family.alone_at_any_time for number in family.members]
+                )
+        return coming
+
+    def _acts(self, setting: Setting) -> bool:
+        return setting.schedule.name in self._acting
 
     def join(self, trials: Sequence[OpenTrial]) -> None:
         """Take in trials that are admitted to one lane in one round."""
@@ -68,6 +107,7 @@ class Families:
             numbers = [trial.row.number for trial in members]
             prefixes = self._prefixes([trial.setting for trial in members])
             family = _Family(place, dict(zip(numbers, prefixes, strict=True)))
+            family.alone_at_any_time |= {t.row.number for t in members if self._acts(t.setting)}
             self._families.setdefault(place.lane, {})[numbers[0]] = family
             self._first_of |= dict.fromkeys(numbers, numbers[0])
 
@@ -109,3 +149,33 @@ class Families:
                     }
                 )
         return taken
+
+
+def rows_at_most(prefixes: Sequence[Prefix], alone: Sequence[bool]) -> int:
+    """At most how many rows, summed over epochs, trials with these prefixes take.
+
+    Those that may leave a row at any time (``alone``) are counted as if they had done so from the start.
+    """
+    apart = [prefix for prefix, leaves in zip(prefixes, alone, strict=True) if leaves]
+    others = [prefix for prefix, leaves in zip(prefixes, alone, strict=True) if not leaves]
+    shared = sum(len(set(rows)) for rows in zip(*others, strict=True))
+    return shared + sum(len(prefix) for prefix in apart)
+
+
+def epochs_of_rows(outcomes: Sequence[Outcome], heard: Container[int]) -> dict[int, int]:
+    """Epochs that a round's rows trained, cooldowns included, by the trial that they are counted for.
+
+    Each row once: for its own trial, and where that is not ``heard`` any more, having ended meanwhile, for
+    the first of those that rode on it.
+    """
+    measured = {outcome.number: outcome for outcome in outcomes if isinstance(outcome, Measured)}
+    counted: dict[int, int] = {}
+    rows: set[int] = set()
+    own_first = sorted(measured, key=lambda number: (measured[number].rides_on is not None, number))
+    for number in own_first:
+        rides_on = measured[number].rides_on
+        row = number if rides_on is None else rides_on
+        if number in heard and row not in rows:
+            rows.add(row)
+            counted[number] = 1 + measured.get(row, measured[number]).cooldown_epochs
+    return counted

@@ -12,6 +12,7 @@ from typing import Any
 from search_spaces.catalogue import Catalogue
 from search_spaces.settings import Setting
 from search_spaces.space import SearchSpace
+from sweeps.ends import ENDLESS, Ending, Ends, TimeLeft
 from sweeps.entries import (
     OpenTrial,
     SettingEntry,
@@ -22,7 +23,7 @@ from sweeps.entries import (
     to_progress,
     typed_columns,
 )
-from sweeps.families import Families, Prefixes
+from sweeps.families import Families, Prefixes, epochs_of_rows
 from sweeps.leaders import Leaders
 from sweeps.plan import ROUNDS_IN_FLIGHT, Budget, Place, free_rows, lane_share
 from sweeps.proposal_queue import ProposalQueue
@@ -49,7 +50,7 @@ class Ledger:
     ) -> None:
         """An empty sweep whose trials share rows as ``prefixes`` says, or none.
 
-        Raises ValueError where the pruner refuses its arguments.
+        Raises ValueError where the pruner refuses its arguments, TerminatorUnavailable.
         """
         self._space = space
         self._catalogue = catalogue
@@ -62,7 +63,9 @@ class Ledger:
         )
         self._proposals = Proposals(space)
         self._prunes = space.pruner.name != "none"  # pruners keep what they decided in Optuna's attributes
-        self._families = Families(prefixes, space.epochs)
+        acting = frozenset(name for name, entry in catalogue.schedules.items() if entry.watches)
+        self._families = Families(prefixes, space.epochs, acting)
+        self._ends = Ends(space)
         self._settings: dict[int, SettingEntry] = {}  # of open trials, by index
         self._queue = ProposalQueue(space, self.budget, self._proposals)
         self.leaders = Leaders(space)
@@ -72,6 +75,7 @@ class Ledger:
         self.open_and_shown = 0  # open trials that have done an epoch
         self.counts: dict[TrialState, int] = dict.fromkeys(TrialState, 0)
         self.epochs_done = 0
+        self.epochs_trained = 0  # those that trials shared on one row counted once
         self.best: OpenTrial | None = None
         self.rounds_done = 0
 
@@ -82,6 +86,7 @@ class Ledger:
         proposals: Sequence[Proposal],
         trials: Sequence[TrialRow],
         measurements: Sequence[Measurement],
+        ending: Mapping[str, Any] | None = None,
     ) -> None:
         """Fold stored facts: the same rows always give the same ledger."""
         self.rounds_done = rounds_done
@@ -96,6 +101,7 @@ class Ledger:
         settings = settings_of(proposals, searched, values, self.budget.epochs)
         self._proposals.rebuild([told(proposal, settings[proposal.index]) for proposal in proposals])
         self._queue.restore(proposals, {trial.setting_index for trial in searched})
+        self._ends.restore(ending, settings)
         of_open = {trial.row.setting_index for trial in self.open.values()}
         self._settings = {index: settings[index] for index in sorted(of_open)}
         self._join_families()
@@ -126,11 +132,12 @@ class Ledger:
         for trials in admitted.values():
             self._families.join(trials)
 
-    def first_record(self, first_rounds: Mapping[int, int]) -> RoundRecord:
+    def first_record(self, first_rounds: Mapping[int, int], *, time: TimeLeft = ENDLESS) -> RoundRecord:
         """What to store before the first rounds, by lane, of lanes that have nothing to do yet.
 
         No report precedes the rounds that are sent at once, so their settings are proposed together.
         """
+        self._ends.time = time
         proposals: tuple[Proposal, ...] = ()
         trials: tuple[NewTrial, ...] = ()
         for ahead in range(ROUNDS_IN_FLIGHT):
@@ -138,7 +145,8 @@ class Ledger:
                 more_proposals, more_trials = self._propose(lane, first_round + ahead)
                 proposals += more_proposals
                 trials += more_trials
-        return RoundRecord(rounds_done=self.rounds_done, proposals=proposals, trials=trials)
+        ending = self._ends.to_plain()
+        return RoundRecord(rounds_done=self.rounds_done, proposals=proposals, trials=trials, ending=ending)
 
     def close_round(
         self,
@@ -148,12 +156,15 @@ class Ledger:
         *,
         started: Sequence[int],
         now_ms: int,
+        time: TimeLeft = ENDLESS,
     ) -> RoundRecord:
         """Take in the outcomes of a lane's round and decide for the round two later.
 
         Outcomes of trials that have ended meanwhile are dropped: measurements beyond a deciding epoch.
         """
+        self._ends.time = time
         self.rounds_done += 1
+        trained = epochs_of_rows(outcomes, self.open)
         measurements: list[Measurement] = []
         progress: dict[int, TrialProgress] = {}
         touched: set[int] = set()
@@ -165,7 +176,7 @@ class Ledger:
                 touched.add(trial.row.setting_index)
             if isinstance(outcome, Measured):
                 measurements.append(to_measurement(outcome, now_ms))
-                progress[outcome.number] = self._measured(trial, outcome)
+                progress[outcome.number] = self._measured(trial, outcome, trained.get(outcome.number, 0))
             else:
                 progress[outcome.number] = self._broke(trial, outcome)
         changed: dict[int, dict[str, Any]] = {}
@@ -178,9 +189,11 @@ class Ledger:
                 changed[index] = after
             if not any(number in self.open for number in setting.numbers):
                 del self._settings[index]
+        self._ends.decide()
         proposals, trials = self._propose(lane, round_ + ROUNDS_IN_FLIGHT)
         return RoundRecord(
             rounds_done=self.rounds_done,
+            ending=self._ends.to_plain(),
             started=tuple(started),
             measurements=tuple(measurements),
             progress=tuple(progress[number] for number in sorted(progress)),
@@ -196,8 +209,14 @@ class Ledger:
 
     @property
     def proposes_more(self) -> bool:
-        """Whether there are settings still to be proposed."""
-        return self._queue.has_more
+        """Whether there are settings still to be proposed, as far as budgets admit them."""
+        return self._queue.has_more and self._ends.decided is None
+
+    def ending(self, time: TimeLeft) -> Ending | None:
+        """Why a sweep that is over was ended before all was trained; None where it was not."""
+        self._ends.time = time
+        left = self.proposes_more or bool(self.open) or bool(self.leaders.wanted())
+        return self._ends.ending(cancelled=len(self.open)) if left else self._ends.decided
 
     @property
     def searching(self) -> bool:
@@ -208,14 +227,18 @@ class Ledger:
     def trials_expected(self) -> int:
         """Trials the sweep will have had when it ends."""
         confirming = self.leaders.expected(searching=self.searching)
-        return self._queue.settings_expected * self.budget.seeds + confirming
+        ended = self._ends.decided is not None
+        settings = self._queue.settings_taken if ended else self._queue.settings_expected
+        return settings * self.budget.seeds + confirming
 
     @property
     def epochs_expected(self) -> int:
-        """Epochs of all trials if every open and coming one trains to its full length."""
+        """Epochs of all trials if every open and coming one trains to its full length, within the budget."""
         ended = sum(self.counts.values()) - len(self.open)
         coming = self.trials_expected - ended
-        return self.epochs_done - self._open_epochs + coming * self.budget.epochs
+        expected = self.epochs_done - self._open_epochs + coming * self.budget.epochs
+        limit = self._space.budget.epochs
+        return expected if limit is None else min(expected, self.epochs_done + limit - self.epochs_trained)
 
     def of_lane(self, lane: int) -> Mapping[int, OpenTrial]:
         """The lane's open trials by number."""
@@ -241,6 +264,7 @@ class Ledger:
         self.counts[trial.state] += 1
         self.leaders.begin(trial)
         self.epochs_done += trial.epochs_done
+        self.epochs_trained += trial.epochs_trained
         entry = to_open(trial, step)
         if trial.state in OPEN_STATES:
             self.open[trial.number] = entry
@@ -249,9 +273,10 @@ class Ledger:
         else:
             self._heard_end(entry, trial.state)
 
-    def _measured(self, trial: OpenTrial, outcome: Measured) -> TrialProgress:
+    def _measured(self, trial: OpenTrial, outcome: Measured, trained: int) -> TrialProgress:
         value = self._value_of(outcome)
-        measure(trial, outcome, value)
+        measure(trial, outcome, value, trained=trained)
+        self.epochs_trained += trained
         if not self.leaders.confirms(trial.row):
             values = self._settings[trial.row.setting_index].values
             values.setdefault(outcome.epoch, {})[outcome.number] = value
@@ -279,15 +304,16 @@ class Ledger:
             del setting.values[epoch]
             self._proposals.report(setting.index, epoch, mean)
             if epoch == self.budget.epochs:
-                self._end_setting(setting, "finished")
+                self._end_setting(setting, "finished", mean)
             elif self._proposals.should_prune(setting.index):
                 self._end_setting(setting, "pruned")
                 numbers = [number for number in setting.numbers if number in self.open]
                 return [self._end(self.open[number], TrialState.pruned) for number in numbers]
         return []
 
-    def _end_setting(self, setting: SettingEntry, how: str) -> None:
+    def _end_setting(self, setting: SettingEntry, how: str, value: float | None = None) -> None:
         setting.end = how
+        self._ends.setting_ended(setting, how, value)
         self._proposals.end(setting.index, how)
 
     def _end(
@@ -315,20 +341,27 @@ class Ledger:
 
     def ask_ahead(self, lane: int, round_: int) -> None:
         """Ask, while workers train, for settings that will have room in the round and soon after."""
+        self._ends.look()
         rounds = range(round_, round_ + self._queue.rounds_ahead)
-        if rounds:
-            self._queue.ask_ahead([self._free_rows(lane, ahead) // self.budget.seeds for ahead in rounds])
+        if rounds and self.proposes_more:
+            fit = self._room(self._epochs_coming())
+            free = [self._free_rows(lane, ahead) // self.budget.seeds for ahead in rounds]
+            self._queue.ask_ahead(free if fit is None else [min(room, fit) for room in free])
 
     def _propose(self, lane: int, round_: int) -> tuple[tuple[Proposal, ...], tuple[NewTrial, ...]]:
         """Settings for the rows that are free in the round, a family at a time."""
+        self._end_search_without_room()
         joining: list[OpenTrial] = []
-        free = self._free_rows(lane, round_)
-        while free >= self.budget.seeds and self.proposes_more:
+        free, coming = self._free_rows(lane, round_), self._epochs_coming()
+        while free >= self.budget.seeds and self.proposes_more and (fit := self._room(coming)) != 0:
             most = self.budget.settings if self._families.share_rows else free // self.budget.seeds
-            family = self._queue.take(most)
+            family = self._queue.take(most if fit is None else min(most, fit))
             for asked in family:
                 joining += self._new_trials(asked, lane, round_)
-            free -= self._families.rows_at_start([asked.setting for asked in family]) * self.budget.seeds
+            settings = [asked.setting for asked in family]
+            free -= self._families.rows_at_start(settings) * self.budget.seeds
+            if coming is not None:
+                coming += self._families.epochs_at_most(settings) * self.budget.seeds
         joining += self._confirming_trials(lane, round_)
         self._families.join(joining)
         return self._queue.to_store(), tuple(trial.row for trial in joining)
@@ -337,22 +370,38 @@ class Ledger:
         """What to store for lanes without anything to do, by lane; None where nothing is to be confirmed."""
         if self.searching or not self.leaders.wanted():
             return None
-        return self.first_record(first_rounds)
+        return self.first_record(first_rounds, time=self._ends.time)
 
     def _confirming_trials(self, lane: int, round_: int) -> list[OpenTrial]:
         """The next of the race for rows that are free in the round, shared out evenly among the lanes."""
         if self.searching or not (wanted := len(self.leaders.wanted())):
+            return []
+        if not self._ends.time.suffices_for(self.budget.epochs):
+            self.leaders.given_up = True
             return []
         even = -(-(wanted + self.leaders.open_count) // self.budget.lanes)
         most = min(self._free_rows(lane, round_), even - len(self.of_lane(lane)))
         rows = self.leaders.new_trials(most, lane=lane, round_=round_)
         return [self._admit(row, Setting.from_json(row.setting)) for row in rows]
 
+    def _epochs_coming(self) -> int | None:
+        """At most how many epochs the open trials still train; None where nobody counts them."""
+        return None if self._space.budget.epochs is None else self._families.epochs_coming(self.open)
+
+    def _room(self, coming: int | None) -> int | None:
+        """How many more settings budgets admit where so many epochs are coming; None: any number."""
+        return self._ends.room(trained=self.epochs_trained, coming=coming or 0)
+
+    def _end_search_without_room(self) -> None:
+        """Where no trial of the search is open and budgets admit no other, the search has ended for good."""
+        if self.proposes_more and len(self.open) == self.leaders.open_count and self._room(0) == 0:
+            self._ends.end_by_budget(trained=self.epochs_trained)
+
     def _free_rows(self, lane: int, round_: int) -> int:
         return free_rows(self.rows(lane, round_), lane=lane, budget=self.budget)
 
     def _new_trials(self, asked: Asked, lane: int, round_: int) -> list[OpenTrial]:
-        setting = SettingEntry(index=asked.index)
+        setting = SettingEntry(index=asked.index, parameters=asked.parameters)
         self._settings[asked.index] = setting
         typed = typed_columns(self._space, self._catalogue, asked.setting)
         found = []

@@ -44,6 +44,11 @@ class ProposalQueue:
         return bool(self._ahead) or (not self._exhausted and self._admitted < self._budget.settings)
 
     @property
+    def settings_taken(self) -> int:
+        """Settings that have been taken so far."""
+        return self._admitted
+
+    @property
     def settings_expected(self) -> int:
         """Settings that will have been taken at the end."""
         return self._admitted + len(self._ahead) if self._exhausted else self._budget.settings

@@ -96,6 +96,12 @@ class SweepRow(NewSweep):
     ended_at: str | None
     error: str | None  # why a failed sweep failed
     usage: Mapping[str, float] | None = None  # how well the sweep's slots and devices were used, summed up
+    ending: Mapping[str, Any] | None = None  # what an early end is decided from, then ``by`` and ``reason``
+
+    @property
+    def ended_early(self) -> str | None:
+        """Why settings are left that are not tried any more; None where there is no such reason."""
+        return (self.ending or {}).get("reason")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +194,7 @@ class RoundRecord:
     attributes: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)  # changed, by setting index
     trials: tuple[NewTrial, ...] = ()
     usage: Mapping[str, float] | None = None  # replaces the sweep's; None leaves it
+    ending: Mapping[str, Any] | None = None  # likewise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

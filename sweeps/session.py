@@ -10,6 +10,7 @@ from typing import Any
 from search_spaces.catalogue import Catalogue
 from search_spaces.space import SearchSpace
 from sweeps.assignments import Assignments
+from sweeps.ends import plain_ending
 from sweeps.errors import LeaseLost
 from sweeps.failures import failure_sentence
 from sweeps.families import Prefixes
@@ -20,6 +21,7 @@ from sweeps.plan import ROUNDS_IN_FLIGHT, too_many_failed
 from sweeps.records import Lease, Measurement, RoundRecord, SweepState, TrialState
 from sweeps.replay import Replay
 from sweeps.store import Store
+from sweeps.time_spent import TimeSpent
 from sweeps.usage import Usage
 from sweeps.watching import Observer, snapshot_of
 from workers.messages import Measured, Note, Outcome, Report
@@ -68,7 +70,7 @@ class Session:
         self._assignments = Assignments(self._ledger.open, self._ledger.row_at_start)
         self._to_start: list[int] = []
         self._usage = Usage.restored(run.store.sweep(run.sweep_id).usage)
-        self._counted_until: float | None = None  # when worker time was last counted; None before any orders
+        self._time = TimeSpent(run.space.budget, self._usage, clock=run.clock, workers=pool.workers)
         self._told: set[str] = set()
         self._last_poll = float("-inf")
 
@@ -77,14 +79,15 @@ class Session:
         busy = {trial.place.lane for trial in self._ledger.open.values()}
         idle = {lane.number: lane.next_round for lane in self._lanes if lane.number not in busy}
         if idle:
-            self._run.store.commit_round(self._lease, self._ledger.first_record(idle))
+            first = self._ledger.first_record(idle, time=self._time.left())
+            self._run.store.commit_round(self._lease, first)
         self._send_catch_up()
-        self._counted_until = self._run.clock()
+        self._time.begin()
         for lane in self._lanes:
             self._send_orders(lane)
             self._ledger.ask_ahead(lane.number, lane.next_round + ROUNDS_IN_FLIGHT)
         self._close_reported(self._lanes)
-        while not self._ledger.complete:
+        while not self._ledger.complete and not self._out_of_time:
             asked = self._asked_to_end()
             if asked is not None:
                 return self._close(asked)
@@ -102,6 +105,7 @@ class Session:
             proposals=store.proposals(sweep_id),
             trials=store.trials(sweep_id),
             measurements=measurements,
+            ending=store.sweep(sweep_id).ending,
         )
         if self._run.space.order == "arrival":
             self._ledger.spread_over_lanes()
@@ -222,7 +226,8 @@ class Session:
             self._ledger.ask_ahead(lane.number, lane.next_round + ROUNDS_IN_FLIGHT)
         for lane in woken if confirming is not None else ():
             self._send_orders(lane)
-        self._run.observer.round_closed(snapshot_of(self._ledger, self._usage.training_seconds))
+        left = self._time.left().seconds
+        self._run.observer.round_closed(snapshot_of(self._ledger, self._usage.training_seconds, left))
 
     def _decide(self, lane: Lane) -> RoundRecord:
         """Close the lane's next round."""
@@ -235,6 +240,7 @@ class Session:
             outcomes,
             started=self._to_start,
             now_ms=int(self._run.now() * 1000),
+            time=self._time.left(lane.number),
         )
         self._to_start = []
         return record
@@ -251,10 +257,7 @@ class Session:
                 used += 1
         self._usage.close_round(offered=offered, used=used, lagging=ended + lane.broke)
         lane.broke = broke
-        now = self._run.clock()
-        if self._counted_until is not None:
-            self._usage.worker_seconds += (now - self._counted_until) * self._pool.workers
-        self._counted_until = now
+        self._time.round_closed(lane.number)
 
     def _take_replayed(self, outcome: Outcome) -> None:
         """Compare an epoch trained again with what is stored. Raises ReplayMismatch.
@@ -278,6 +281,11 @@ class Session:
                 return SweepState.stopped
         return None
 
+    @property
+    def _out_of_time(self) -> bool:
+        """Whether the budget of time is used up, whatever is still open."""
+        return self._run.space.budget.any_time and self._time.left().seconds <= 0
+
     def _failing(self) -> bool:
         """Whether all trials failed, or too many of those that have shown anything."""
         failed, ledger = self._ledger.counts[TrialState.failed], self._ledger
@@ -286,12 +294,18 @@ class Session:
         return (ledger.complete and 0 < failed == ended) or too_many_failed(failed, shown)
 
     def _close(self, state: SweepState) -> SweepState:
-        """Store how the session ended."""
+        """Store how the session ended, and the time since its last round, if that is limited."""
+        if self._run.space.budget.any_time:
+            self._time.count()
+            spent = RoundRecord(rounds_done=self._ledger.rounds_done, usage=self._usage.to_plain())
+            self._run.store.commit_round(self._lease, spent)
         if state is SweepState.waiting:
             self._run.store.interrupt(self._lease)
         elif state is SweepState.failed:
             error = failure_sentence(self._run.store.trials(self._run.sweep_id))
             self._run.store.finish_sweep(self._lease, state, error=error)
+        elif state is SweepState.finished and (ending := self._ledger.ending(self._time.left(0))) is not None:
+            self._run.store.finish_sweep(self._lease, state, ending=plain_ending(ending))
         else:
             self._run.store.finish_sweep(self._lease, state)
         if state is not SweepState.waiting:

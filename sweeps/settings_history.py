@@ -16,7 +16,7 @@ def settings_of(
     epochs: int,
 ) -> list[SettingEntry]:
     """The entry of each proposal, by index; ``values`` of the sweep's metric by trial, then epoch."""
-    settings = [SettingEntry(index=proposal.index) for proposal in proposals]
+    settings = [SettingEntry(index=proposal.index, parameters=proposal.parameters) for proposal in proposals]
     of_setting: list[list[TrialRow]] = [[] for _ in proposals]
     for trial in trials:
         of_setting[trial.setting_index].append(trial)

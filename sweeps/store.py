@@ -164,24 +164,35 @@ class Store(StoreReader):
 
         self._write_held(lease, work)
 
-    def finish_sweep(self, lease: Lease, state: SweepState, error: str | None = None) -> None:
+    def finish_sweep(
+        self,
+        lease: Lease,
+        state: SweepState,
+        error: str | None = None,
+        *,
+        ending: Mapping[str, Any] | None = None,
+    ) -> None:
         """End the sweep for good and give the lease back; stopped or failed, it cancels its open trials.
+
+        ``ending``: why it is finished before all its settings were; it may then have open trials to cancel.
 
         Raises:
             LeaseLost: the lease has ended or is another's.
-            TrialsStillOpen: the state is ``finished`` and a trial is open.
+            TrialsStillOpen: the state is ``finished``, nothing ended it early, and a trial is open.
             ValueError: the state is not final.
         """
         if state not in FINAL_SWEEP_STATES:
             raise ValueError(f"a sweep ends as one of {sorted(FINAL_SWEEP_STATES)}, not as {state}")
 
         def work(connection: Connection) -> None:
-            if state is SweepState.finished:
+            if state is SweepState.finished and ending is None:
                 _refuse_open_trials(connection, lease.sweep_id)
             _set_open_trials(connection, lease.sweep_id, TrialState.cancelled)
             connection.execute(delete(requests).where(requests.c.sweep_id == lease.sweep_id))
             told = None if error is None else _storable(error)
-            ended = {"state": state, "error": told, "ended_at": self._instant()}
+            ended: dict[str, Any] = {"state": state, "error": told, "ended_at": self._instant()}
+            if ending is not None:
+                ended["ending"] = dict(ending)
             _set_sweep(connection, lease.sweep_id, **ended, **leases.FREE)
 
         self._write_held(lease, work)

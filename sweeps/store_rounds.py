@@ -34,6 +34,7 @@ _COUNT = (
     .values(rounds_done=bindparam("rounds"))
 )
 _COUNT_WITH_USAGE = _COUNT.values(usage=bindparam("used"))
+_END = update(sweeps).where(sweeps.c.id == bindparam("of_sweep")).values(ending=bindparam("how"))
 
 
 def write_round(connection: Connection, sweep_id: int, record: RoundRecord) -> None:
@@ -64,6 +65,8 @@ def _count_rounds(connection: Connection, sweep_id: int, record: RoundRecord) ->
         counted = connection.execute(_COUNT, given)
     else:
         counted = connection.execute(_COUNT_WITH_USAGE, given | {"used": dict(record.usage)})
+    if record.ending is not None:
+        connection.execute(_END, {"of_sweep": sweep_id, "how": dict(record.ending)})
     if counted.rowcount != 1:
         stored = connection.execute(select(sweeps.c.rounds_done).where(sweeps.c.id == sweep_id)).scalar()
         raise StoreConflict(

@@ -73,6 +73,7 @@ def sweep_row(row: Row[Any]) -> SweepRow:
         ended_at=row.ended_at,
         error=row.error,
         usage=row.usage,
+        ending=row.ending,
     )
 
 

@@ -96,6 +96,7 @@ sweeps = Table(
     Column("rounds_done", Integer, nullable=False),
     Column("plan", _json),
     Column("usage", _json),
+    Column("ending", _json),
     Column("lease_epoch", Integer, nullable=False, server_default="0"),
     Column("lease_until", Double),  # seconds since 1970 by the database's clock; NULL: free
     Column("lease_seconds", Double),  # by how much each write extends the lease

@@ -15,6 +15,7 @@ class Usage:
     slots_lagging: float = 0.0  # of the others, those whose trial's end came too late to be acted upon
     worker_seconds: float = 0.0  # workers x time, from the first orders on
     training_seconds: float = 0.0  # of it, what workers spent on orders
+    wall_seconds: float = 0.0  # while the sweep ran, from the first orders of each of its sessions on
 
     @staticmethod
     def restored(stored: Mapping[str, float] | None) -> Usage:

@@ -21,9 +21,10 @@ class Snapshot:
     best: OpenTrial | None
     rounds_done: int
     training_seconds: float  # of all workers together
+    seconds_left: float = float("inf")  # of the budget of time
 
 
-def snapshot_of(ledger: Ledger, training_seconds: float) -> Snapshot:
+def snapshot_of(ledger: Ledger, training_seconds: float, seconds_left: float) -> Snapshot:
     """How the sweep stands whose ledger this is."""
     return Snapshot(
         counts=dict(ledger.counts),
@@ -33,6 +34,7 @@ def snapshot_of(ledger: Ledger, training_seconds: float) -> Snapshot:
         best=ledger.best,
         rounds_done=ledger.rounds_done,
         training_seconds=training_seconds,
+        seconds_left=seconds_left,
     )
 
 

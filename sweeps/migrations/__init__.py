@@ -1,4 +1,4 @@
 """Migrations: the store's revisions, in order; the newest is named here so that it need not be looked up."""
 
-HEAD = "0003"
+HEAD = "0004"
 """The revision that this version of the program writes and reads."""

@@ -306,7 +306,8 @@ def test_forks_and_usage_come_back(store: Store) -> None:
         progress(1, TrialState.running), epochs_trained=1, parent_number=0, fork_step=2**40, epochs_done=3
     )
     usage = {"slot_occupancy": 1 / 3}
-    store.commit_round(lease, RoundRecord(rounds_done=1, progress=(forked,), usage=usage))
+    ending = {"kept": {"best": 1 / 3, "since": 2}}
+    store.commit_round(lease, RoundRecord(rounds_done=1, progress=(forked,), usage=usage, ending=ending))
     first, second = store.trials(lease.sweep_id)
     assert (first.epochs_trained, first.parent_number, first.fork_step) == (0, None, None)
     assert (second.epochs_trained, second.parent_number, second.fork_step) == (1, 0, 2**40)
@@ -314,3 +315,13 @@ def test_forks_and_usage_come_back(store: Store) -> None:
     assert store.sweep(lease.sweep_id).usage == usage
     store.commit_round(lease, RoundRecord(rounds_done=2))
     assert store.sweep(lease.sweep_id).usage == usage
+    assert store.sweep(lease.sweep_id).ending == ending
+    assert store.sweep(lease.sweep_id).ended_early is None
+
+
+def test_a_sweep_that_ends_early_cancels_what_is_open_and_says_why(store: Store) -> None:
+    lease = with_trials(store, TrialState.running, TrialState.waiting)
+    store.finish_sweep(lease, SweepState.finished, ending={"by": "wall_seconds", "reason": "time is up"})
+    found = store.sweep(lease.sweep_id)
+    assert (found.state, found.ended_early) == (SweepState.finished, "time is up")
+    assert {trial.state for trial in store.trials(lease.sweep_id)} == {TrialState.cancelled}

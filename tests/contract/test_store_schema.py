@@ -172,6 +172,7 @@ def test_a_store_of_the_first_revision_is_migrated_with_what_it_holds(store_url:
     before = [
         "ALTER TABLE trials DROP COLUMN epochs_trained",
         'ALTER TABLE sweeps DROP COLUMN "usage"',
+        'ALTER TABLE sweeps DROP COLUMN "ending"',
         "UPDATE alembic_version SET version_num = '0001'",
     ]
     for statement in before:
@@ -182,4 +183,5 @@ def test_a_store_of_the_first_revision_is_migrated_with_what_it_holds(store_url:
     migrated = open_store(store_url)
     assert [trial.epochs_trained for trial in migrated.trials(lease.sweep_id)] == [0, 7]
     assert migrated.sweep(lease.sweep_id).usage is None
+    assert migrated.sweep(lease.sweep_id).ending is None
     migrated.close()

@@ -8,6 +8,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from time import monotonic
 from typing import Any
 
 from search_spaces.catalogue import Argument, Catalogue, Kind, OptimizerEntry
@@ -216,6 +217,7 @@ def run(
     observer: Silence | None = None,
     pools: list[FakePool] | None = None,
     execution: str = "made up",
+    clock: Callable[[], float] = monotonic,
 ) -> SweepState:
     sweep_run = SweepRun(
         store=store,
@@ -226,6 +228,7 @@ def run(
         observer=observer or Silence(),
         interrupted=interrupted,
         now=lambda: 1_700_000_000.0,
+        clock=clock,
     )
 
     def start_pool() -> FakePool:

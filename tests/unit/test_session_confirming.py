@@ -12,6 +12,7 @@ from typing import Any, cast
 import pytest
 
 from search_spaces.confirming import Confirm
+from search_spaces.limits import Limits, Terminator
 from search_spaces.settings import Setting
 from search_spaces.space import SearchSpace
 from sweeps.proposals import Proposals
@@ -301,3 +302,49 @@ def test_settings_that_are_the_same_are_one_leader(store: Store) -> None:
     settings = [str(sorted(trial.setting.items(), key=str)) for trial in finished]
     assert len(set(settings)) < len(settings)
     assert len({trial.setting_index for trial in confirming}) == len(set(settings))
+
+
+def test_a_budget_of_epochs_keeps_what_confirming_may_take(store: Store) -> None:
+    """3 leaders x 4 seeds x 6 epochs of 150: the search has 78."""
+    space_ = space(sampler="random", trials=400, budget=Limits(epochs=150))
+    undisturbed = stored(store, space_)
+    assert run(store, undisturbed, space_, workers=2) is SweepState.finished
+    search, confirming = split(store, undisturbed, space_)
+    assert 72 < sum(trial.epochs_trained for trial in search) <= 78
+    assert len({trial.setting_index for trial in confirming}) == 3
+    assert "up to 72 are kept for confirming" in str(store.sweep(undisturbed).ended_early)
+    killed = stored(store, space_)
+    for reports in (3, 11, 25):
+        with pytest.raises(Killed):
+            run(store, killed, space_, fault=_after(reports))
+    assert run(store, killed, space_) is SweepState.finished
+    assert everything(store, killed) == everything(store, undisturbed)
+    assert store.sweep(killed).ending == store.sweep(undisturbed).ending
+
+
+def test_a_terminator_ends_the_search_and_its_leaders_are_confirmed(store: Store) -> None:
+    space_ = space(
+        sampler="random", trials=400, terminator=Terminator(name="no_improvement", settings=9, by=0.0)
+    )
+    sweep_id = stored(store, space_)
+    assert run(store, sweep_id, space_) is SweepState.finished
+    search, confirming = split(store, sweep_id, space_)
+    assert len(search) < 200
+    assert len({trial.setting_index for trial in confirming}) == 3
+
+
+def test_near_the_end_of_the_wall_time_leaders_are_looked_at_once_and_no_more(store: Store) -> None:
+    """The search leaves them a trial's time; the race is given up where another look takes too long."""
+    now = 0.0
+
+    def tick() -> None:
+        nonlocal now
+        now += 1.0
+
+    space_ = space(sampler="random", trials=1000, budget=Limits(wall_seconds=60.0))
+    sweep_id = stored(store, space_)
+    assert run(store, sweep_id, space_, clock=lambda: now, fault=tick) is SweepState.finished
+    search, confirming = split(store, sweep_id, space_)
+    assert {trial.state for trial in search + confirming} <= {TrialState.finished, TrialState.diverged}
+    assert {trial.seed for trial in confirming} >= {1, 2}
+    assert now <= 60.0

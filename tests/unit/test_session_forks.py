@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 
 from search_spaces.files import load_space
+from search_spaces.limits import Limits
 from search_spaces.space import Pruner, SearchSpace
+from sweeps.families import epochs_of_rows, rows_at_most
 from sweeps.records import Owner, SweepState, TrialRow, TrialState
 from sweeps.runner import run_sweep
 from sweeps.session import SweepRun
 from sweeps.store import Store, open_store
 from tests.unit.sweeps_for_tests import Killed, Silence, stored
 from workers.in_process_pool import InProcessPool
-from workers.messages import WorkerSetup
+from workers.messages import Measured, WorkerSetup
 from workers.prefixes import prefixes
 from workers.torch_catalogue import catalogue_for
 
@@ -195,3 +197,52 @@ def test_whose_row_it_was_is_stored(store: Store) -> None:
     assert (early.parent_number, early.fork_step, early.epochs_trained) == (constant.number, 4 * 25, 4)
     assert (late.parent_number, late.fork_step, late.epochs_trained) == (constant.number, 6 * 25, 2)
     assert (both.parent_number, both.fork_step, both.epochs_trained) == (early.number, 6 * 25, 2)
+
+
+@pytest.mark.parametrize("pruner", ["none", "asha"])
+@pytest.mark.parametrize("commits", [1, 4, 7, 11])
+def test_a_budget_of_epochs_counts_shared_rows_once_whatever_is_killed(
+    store: Store, pruner: str, commits: int
+) -> None:
+    space_ = space(concurrency=3, pruner=Pruner(name=pruner), budget=Limits(epochs=90))
+    undisturbed = run(store, space_, workers=2)
+    trials = store.trials(undisturbed)
+    trained = sum(trial.epochs_trained for trial in trials)
+    assert 90 - EPOCHS < trained <= 90 < sum(trial.epochs_done for trial in trials)
+    assert len(trials) < 43
+    killed = stored(store, space_)
+    with pytest.raises(Killed):
+        run(store, space_, workers=2, sweep_id=killed, commits=commits)
+    run(store, space_, workers=2, sweep_id=killed)
+    assert shown(store, killed) == shown(store, undisturbed)
+    assert sum(trial.epochs_trained for trial in store.trials(killed)) == trained
+    assert store.sweep(killed).ending == store.sweep(undisturbed).ending
+
+
+def test_rows_whose_own_trial_has_ended_are_counted_for_the_first_that_rode_on_them() -> None:
+    def measured(number: int, rides_on: int | None) -> Measured:
+        return Measured(
+            number=number,
+            epoch=1,
+            step=1,
+            lr=0.1,
+            momentum=None,
+            peak_lr=0.1,
+            train_loss=1.0,
+            grad_norm=1.0,
+            metrics={"val_loss": 1.0},
+            rides_on=rides_on,
+            cooldown_epochs=2 if number == 0 else 0,
+        )
+
+    alive = [measured(2, 0), measured(1, 0), measured(0, None), measured(3, None)]
+    assert epochs_of_rows(alive, {0, 1, 2, 3}) == {0: 3, 3: 1}
+    assert epochs_of_rows(alive, {1, 2, 3}) == {1: 3, 3: 1}
+    assert epochs_of_rows(alive, {2}) == {2: 3}
+
+
+def test_schedules_that_may_act_at_any_time_are_counted_apart() -> None:
+    prefixes_ = [(0, 0, 0), (0, 0, 2), (0, 0, 0)]
+    assert rows_at_most(prefixes_, [False, False, False]) == 1 + 1 + 2
+    assert rows_at_most(prefixes_, [False, False, True]) == 1 + 1 + 2 + 3
+    assert rows_at_most([], []) == 0

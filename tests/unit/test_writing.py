@@ -16,6 +16,7 @@ from search_spaces.confirming import Confirm
 from search_spaces.errors import SpaceErrors
 from search_spaces.file_comments import comments_by_field
 from search_spaces.files import LoadedSpace, load_space
+from search_spaces.limits import Limits, Terminator
 from search_spaces.range_test import RangeTest
 from search_spaces.ranges import Choice, Fixed, Integer, Log, LogOneMinus, Range, Tuple, Uniform
 from search_spaces.space import Metric, OptimizerSpace, Pruner, ScheduleSpace, SearchSpace
@@ -46,6 +47,15 @@ RANGE_TESTED = st.builds(
 )
 CONFIRMED = st.builds(
     Confirm, top=st.integers(2, 100), seeds=st.integers(2, 1000), error_rate=st.floats(0.001, 0.5)
+)
+LIMITED = st.builds(
+    Limits,
+    epochs=st.none() | st.integers(100_000_000, 2**62),
+    wall_seconds=st.none() | POSITIVE,
+    device_hours=st.none() | POSITIVE,
+)
+TERMINATED = st.just(Terminator()) | st.builds(
+    Terminator, name=st.just("no_improvement"), settings=st.integers(1, 999), by=st.floats(0.0, 0.99)
 )
 
 
@@ -180,6 +190,8 @@ def spaces(draw: st.DrawFn) -> SearchSpace:
         forks=draw(st.booleans()),
         confirm=draw(st.none() | CONFIRMED),
         range_test=draw(st.none() | RANGE_TESTED),
+        budget=draw(LIMITED),
+        terminator=draw(TERMINATED),
     )
 
 
