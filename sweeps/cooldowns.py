@@ -1,0 +1,41 @@
+"""Cooldowns of a sweep: at which rungs trials are scored on one, and the score that a stored epoch tells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from search_spaces.ranges import Value
+from search_spaces.space import SearchSpace
+from workers.cooldown import DIVERGED, cooled_name
+from workers.messages import Cooldown
+
+ARGUMENT = "cooldown_epochs"  # of a pruner that scores rungs on cooldowns; 0, as without it: it does not
+
+
+def cooldown_epochs(arguments: Mapping[str, Value]) -> int:
+    """Epochs of a cooldown, by a pruner's arguments. Raises ValueError where they are no number of epochs."""
+    epochs = arguments.get(ARGUMENT, 0)
+    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 0:
+        raise ValueError(f"{ARGUMENT} must be a whole number of at least 0, got {epochs!r}")
+    return epochs
+
+
+def cooldown_of(space: SearchSpace, rungs: Sequence[int]) -> Cooldown | None:
+    """The cooldowns that the space's pruner asks for at its ``rungs``, epochs from 1; None: it asks for none.
+
+    A rung so near to the training's end that a cooldown would go beyond it is judged without.
+    """
+    epochs = cooldown_epochs(space.pruner.arguments)
+    at = tuple(rung for rung in rungs if rung + epochs <= space.epochs)
+    return Cooldown(epochs=epochs, at=at) if epochs and at else None
+
+
+def cooled_score(shown: Mapping[str, float], space: SearchSpace) -> float | None:
+    """The sweep's metric after the cooldown of an epoch that showed ``shown``; None where there was none.
+
+    Infinitely bad where the copy diverged. ``shown``: the metrics of a report, or of a measurement ``extra``.
+    """
+    if DIVERGED in shown:
+        return math.inf if space.metric.goal == "minimize" else -math.inf
+    return shown.get(cooled_name(space.metric.name))
