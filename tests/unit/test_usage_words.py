@@ -25,6 +25,7 @@ PLAN = {"execution": "stacked", "device": "cpu", "width": 16, "speeds": {"4": 10
         (192, 192, "192 trained"),
         (0, 0, "0 trained"),
         (2880, 768, "2,880 asked for, 768 trained: trials that begin alike were trained together (3.75x)"),
+        (2880, 3010, "2,880 asked for, 3,010 trained, those of cooldowns among them"),
     ],
 )
 def test_epochs(asked: int, trained: int, words: str) -> None:
