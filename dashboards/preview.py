@@ -18,6 +18,7 @@ from dashboards.live_view import describe, describe_schedule, duration, short
 from dashboards.range_test_preview import range_test_preview
 from search_spaces.errors import shorten
 from search_spaces.ranges import Choice, Numeric, Value
+from search_spaces.samplers import learns
 from search_spaces.settings import Beginning, Setting
 from search_spaces.space import SearchSpace
 from sweeps.errors import RavineError
@@ -48,6 +49,8 @@ def print_preview(console: Console, space: SearchSpace) -> None:
         trained = _trained_by_rows(space) if space.branches and plan["execution"] == "stacked" else None
     if space.branches:
         console.print(f"{len(space.schedules)} branches for each proposal: {_proposals(space)}")
+    if space.start:
+        console.print("\n".join(_told_first(space)), soft_wrap=True)
     if trained is not None:
         asked = len(space.schedules) * space.epochs
         console.print(
@@ -73,6 +76,16 @@ def print_preview(console: Console, space: SearchSpace) -> None:
     if len(space.schedules) > MOST_DRAWN:
         console.print(f"... and {len(space.schedules) - MOST_DRAWN} more schedules")
     console.print(f"for example: {describe(next(iter(_middles(space)))[1].to_json())}")
+
+
+def _told_first(space: SearchSpace) -> Iterator[str]:
+    """Which points come first."""
+    rest = "drawn at random" if not learns(space.sampler) else f"chosen by {space.sampler}"
+    if space.sampler == "grid":
+        rest = "first of the grid"
+    yield f"proposed first, what they leave out {rest}:"
+    for point in space.start:
+        yield f"  {point.told} ({point.origin})"
 
 
 def _proposals(space: SearchSpace) -> str:

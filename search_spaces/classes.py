@@ -63,7 +63,7 @@ def check_nesterov(
     findings: Findings,
 ) -> None:
     """Report every optimizer that asks for nesterov where its momentum can never be above 0."""
-    if any(_may_suppress(schedule, "momentum") for schedule in schedules):
+    if any(may_suppress(schedule, "momentum") for schedule in schedules):
         return
     for optimizer in optimizers:
         nesterov = optimizer.arguments.get("nesterov")
@@ -278,11 +278,12 @@ def _require(use: _Use, field: str, known: ClassEntry, filled: tuple[str | None,
             scope.findings.problem(use.line, f"{field}.{name}", "missing", wanted)
 
 
-def _may_suppress(schedule: ScheduleSpace, setting: str) -> bool:
+def may_suppress(schedule: ScheduleSpace, setting: str) -> bool:
+    """Whether the schedule, as it may be drawn, sets the optimizer's ``setting`` itself."""
     parts = (part for value in schedule.arguments.values() if isinstance(value, tuple) for part in value)
     own = (rule for rule in schedule.suppresses if rule.setting == setting)
     return any(_may_apply(rule, schedule) for rule in own) or any(
-        _may_suppress(part, setting) for part in parts
+        may_suppress(part, setting) for part in parts
     )
 
 

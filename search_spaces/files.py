@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from search_spaces.branches import note_of_repeats, note_of_trials, read_branches
 from search_spaces.catalogue import Catalogue
 from search_spaces.classes import check_nesterov, read_optimizers, read_schedules
 from search_spaces.confirm_field import read_confirm
+from search_spaces.default_starts import default_starts
 from search_spaces.effective_rate import check_effective_rates
 from search_spaces.end_fields import check_terminator, read_budget, read_terminator
 from search_spaces.errors import Findings
@@ -32,7 +33,9 @@ from search_spaces.parts import (
     read_warmup,
 )
 from search_spaces.range_test_fields import read_range_test
+from search_spaces.samplers import SAMPLERS
 from search_spaces.space import OptimizerSpace, ScheduleSpace, SearchSpace
+from search_spaces.start_fields import read_start
 from search_spaces.task_code import TaskCode
 from search_spaces.task_fields import read_task_fields
 
@@ -54,6 +57,7 @@ FIELDS = (
     "trials",
     "concurrency",
     "sampler",
+    "start",
     "pruner",
     "budget",
     "terminator",
@@ -65,7 +69,6 @@ FIELDS = (
     "confirm",
     "range_test",
 )
-SAMPLERS = ("tpe", "random", "qmc", "grid", "gp")
 
 _BOUNDS = {
     "trials": (1, 1_000_000),
@@ -212,7 +215,13 @@ def _read(
         range_test=read_range_test(root, findings),
     )
     findings.notes += check_terminator(space, findings.lines.get("terminator"), findings)
-    return space, (task.metrics or ())[1:]
+    return _with_start(space, root, findings), (task.metrics or ())[1:]
+
+
+def _with_start(space: SearchSpace, root: Table, findings: Findings) -> SearchSpace:
+    """The space with its start points: the file's, then PyTorch's defaults unless the file has none."""
+    own = read_start(root, space, findings)
+    return replace(space, start=(*(own or ()), *(() if own == () else default_starts(space, own or ()))))
 
 
 def _whole(root: Table, field: str, overrides: Overrides, findings: Findings) -> int | None:

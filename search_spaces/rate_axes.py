@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from search_spaces.ranges import Effective, Fixed, Log, Range, Uniform, learning_rate
 from search_spaces.space import OptimizerSpace, ScheduleSpace, SearchSpace
+from search_spaces.starts import StartPoint
 
 LR, MAX_LR = "lr", "max_lr"
 LEAST_RATIO = 2.0  # of a range's ends: within less there is nothing to narrow
@@ -78,7 +79,7 @@ def rates_of(space: SearchSpace) -> tuple[tuple[OptimizerRates, ...], tuple[str,
 
 
 def with_bounds(space: SearchSpace, bounds: Mapping[str, Bounds]) -> SearchSpace:
-    """The space with other ends for the axes named in ``bounds``."""
+    """The space with other ends for the axes named in ``bounds``; defaults that lie outside are left out."""
     optimizers = tuple(
         replace(
             optimizer,
@@ -90,7 +91,27 @@ def with_bounds(space: SearchSpace, bounds: Mapping[str, Bounds]) -> SearchSpace
         for optimizer in space.optimizers
     )
     schedules = tuple(_schedule_with_bounds(schedule, bounds) for schedule in space.schedules)
-    return replace(space, optimizers=optimizers, schedules=schedules)
+    start = tuple(point for point in space.start if not point.is_default or _is_within(point, bounds))
+    return replace(space, optimizers=optimizers, schedules=schedules, start=start)
+
+
+def room_for_starts(space: SearchSpace, bounds: Mapping[str, Bounds]) -> dict[str, Bounds]:
+    """``bounds`` with room for the file's own start points, which people know to be good."""
+    found = dict(bounds)
+    for point in space.start:
+        for name in found.keys() & point.values.keys():
+            if not point.is_default:
+                low, high = found[name]
+                value = float(str(point.values[name]))
+                found[name] = (min(low, value), max(high, value))
+    return found
+
+
+def _is_within(point: StartPoint, bounds: Mapping[str, Bounds]) -> bool:
+    return all(
+        bounds[name][0] <= float(str(point.values[name])) <= bounds[name][1]
+        for name in bounds.keys() & point.values.keys()
+    )
 
 
 def _peaks(space: SearchSpace) -> tuple[tuple[RateAxis, ...], list[str]]:

@@ -16,6 +16,7 @@ from search_spaces.limits import Limits, Terminator
 from search_spaces.range_test import RangeTest
 from search_spaces.ranges import Choice, Effective, Fixed, Numeric, Range, Tuple, Value, learning_rate
 from search_spaces.settings import Schedule, Setting
+from search_spaces.starts import StartPoint
 
 
 class Choose(Protocol):
@@ -89,6 +90,7 @@ class SearchSpace:
     seeds: tuple[int, ...] = (0,)
     concurrency: int = 1
     sampler: str = "tpe"
+    start: tuple[StartPoint, ...] = ()  # proposed first
     pruner: Pruner = field(default_factory=Pruner)
     budget: Limits = field(default_factory=Limits)
     terminator: Terminator = field(default_factory=Terminator)
@@ -129,13 +131,9 @@ class SearchSpace:
         """Names of the setting's columns in CSV and MLflow, in the file's order."""
         names = [name for optimizer in self.optimizers for name in optimizer.arguments]
         names += [f"schedule.{name}" for schedule in self.schedules for name in schedule.arguments]
-        if not isinstance(self.batch_size, Fixed):
-            names.append("batch_size")
-        if not isinstance(self.clip_grad_norm, Fixed):
-            names.append("clip_grad_norm")
-        names += [
-            f"task.{name}" for name, range_ in self.task_arguments.items() if not isinstance(range_, Fixed)
-        ]
+        others = {"batch_size": self.batch_size, "clip_grad_norm": self.clip_grad_norm}
+        others |= {f"task.{name}": range_ for name, range_ in self.task_arguments.items()}
+        names += [name for name, range_ in others.items() if not isinstance(range_, Fixed)]
         return tuple(dict.fromkeys(names))
 
     @staticmethod
@@ -228,14 +226,14 @@ def suppressed_settings(space: ScheduleSpace, drawn: Schedule) -> frozenset[str]
         for rule in space.suppresses
         if rule.unless_false is None or drawn.arguments.get(rule.unless_false, rule.default)
     }
-    for nested, setting in zip(_nested(space), _nested_drawn(drawn), strict=True):
+    for nested, setting in zip(_nested(space), drawn.nested(), strict=True):
         names |= suppressed_settings(nested, setting)
     return frozenset(names)
 
 
 def may_draw(space: ScheduleSpace, drawn: Schedule) -> bool:
     """Whether the drawn schedule may have come from this one of the file: classes, nested ones too, agree."""
-    parts, drawn_parts = _nested(space), _nested_drawn(drawn)
+    parts, drawn_parts = _nested(space), drawn.nested()
     return (
         space.name == drawn.name
         and len(parts) == len(drawn_parts)
@@ -245,16 +243,6 @@ def may_draw(space: ScheduleSpace, drawn: Schedule) -> bool:
 
 def _nested(space: ScheduleSpace) -> tuple[ScheduleSpace, ...]:
     return tuple(item for value in space.arguments.values() if isinstance(value, tuple) for item in value)
-
-
-def _nested_drawn(schedule: Schedule) -> tuple[Schedule, ...]:
-    return tuple(
-        item
-        for value in schedule.arguments.values()
-        if isinstance(value, tuple)
-        for item in value
-        if isinstance(item, Schedule)
-    )
 
 
 def dimensions(space: SearchSpace) -> dict[str, Numeric | Choice]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from search_spaces.catalogue import Catalogue
 from search_spaces.confirming import Confirm
+from search_spaces.default_starts import default_starts
 from search_spaces.limits import ARGUMENTS, BUDGETS, Limits, Terminator
 from search_spaces.range_test import RangeTest
 from search_spaces.ranges import Choice, Fixed, Integer, Log, LogOneMinus, Numeric, Range, Tuple, Value
@@ -201,6 +202,13 @@ def _terminator(terminator: Terminator) -> str:
     return f"{{{terminator.name}: {{{told}}}}}" if told else terminator.name
 
 
+def _start(space: SearchSpace) -> str | None:
+    """The file's own points; ``[]`` where it has none, and not PyTorch's defaults either."""
+    own = [point.told for point in space.start if not point.is_default]
+    turned_off = not space.start and default_starts(space, ())
+    return f"[{', '.join(own)}]" if own or turned_off else None
+
+
 def _concurrency(space: SearchSpace) -> str | None:
     return None if space.concurrency == max(1, min(64, space.trials // 8)) else str(space.concurrency)
 
@@ -225,6 +233,7 @@ _FIELDS: Mapping[str, Callable[[SearchSpace], str | None]] = {
     "trials": lambda space: str(space.trials),
     "concurrency": _concurrency,
     "sampler": lambda space: word_text(space.sampler),
+    "start": _start,
     "pruner": lambda space: _pruner(space.pruner),
     "budget": lambda space: _budget(space.budget),
     "terminator": lambda space: _terminator(space.terminator),
@@ -256,6 +265,7 @@ WRITTEN = frozenset(
         "trials",
         "concurrency",
         "sampler",
+        "start",
         "pruner",
         "budget",
         "terminator",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Sequence
 
+from search_spaces.samplers import learns
 from search_spaces.space import SearchSpace
 from sweeps.plan import Budget, asked_by_now
 from sweeps.proposals import Asked, Proposals
 from sweeps.records import Proposal
-from sweeps.study import LEARNING
 
 
 class ProposalQueue:
@@ -23,7 +23,7 @@ class ProposalQueue:
         """
         self._budget = budget
         self._proposals = proposals
-        self._asks_ahead = space.sampler in LEARNING and not space.branches and budget.lanes == 1
+        self._asks_ahead = learns(space.sampler) and not space.branches and budget.lanes == 1
         self._ahead: deque[Asked] = deque()
         self._unstored: list[Proposal] = []
         self._admitted = 0  # settings with trials

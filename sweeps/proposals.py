@@ -3,7 +3,8 @@
 Optuna keeps its study in memory and is never trusted to remember: the study is rebuilt from the store,
 and every ask gets a fresh sampler whose seed is a function of the sweep's seed and the setting's index.
 So a rebuilt study proposes what the lost one would have proposed. Points at random, of a Sobol sequence or
-of a grid depend on no study; they are put into it for a pruner's sake.
+of a grid depend on no study; they are put into it for a pruner's sake. Start points come before all of these,
+and what they leave out is asked of the sampler, or drawn at random where points are designed.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ import optuna
 from search_spaces.branches import asking_order
 from search_spaces.grid import GridPoint, grid_settings
 from search_spaces.ranges import Choice, Numeric, Value
+from search_spaces.samplers import learns
 from search_spaces.settings import Setting
 from search_spaces.space import SearchSpace, dimensions
 from sweeps.bounded_history import BoundedHistory
 from sweeps.parameters import distribution_of, parameter_of, suggest, value_of
-from sweeps.study import LEARNING, Study
+from sweeps.starting import Starts
+from sweeps.study import Study
 
 Pick = Callable[[str, Numeric | Choice], Any]
 """Optuna's parameter for a named range."""
@@ -70,12 +73,13 @@ class Proposals:
         self._sobol: Any = None
         self._grid = grid_settings(space)  # taken from as points are asked for
         self._next_point: GridPoint | None = None  # taken from it already
-        self._proposed: frozenset[str] = frozenset()  # points of the grid that were stored before
+        self._proposed: set[str] = set()  # points of the grid that were stored before, or are start points
+        self._starts = Starts(space)
 
     def rebuild(self, history: list[Told]) -> None:
         """Put the study back to where it was, from stored proposals in their order."""
         if self._space.sampler == "grid":
-            self._proposed = frozenset(_identity(told.parameters) for told in history)
+            self._proposed = {_identity(told.parameters) for told in history}
         for told in history:
             self._add(told)
             if told.end is not None:
@@ -91,7 +95,7 @@ class Proposals:
         """
         if most < 1:
             return ()
-        if self._space.sampler == "grid":
+        if self._space.sampler == "grid" and self._asked >= self._starts.settings:
             return self._grid_points(most)
         if not self._order:
             return (self._new(self._asked),)
@@ -107,7 +111,7 @@ class Proposals:
 
     def again(self, index: int, parameters: Mapping[str, Any], attributes: Mapping[str, Any]) -> Asked:
         """A stored proposal as it was asked for."""
-        _, setting = self._drawn(lambda name, _: parameters[name])
+        _, setting = self._drawn(lambda name, _: parameters[name], self._starts.of_setting(index))
         return Asked(index=index, parameters=parameters, attributes=attributes, setting=setting)
 
     def report(self, index: int, epoch: int, value: float) -> None:
@@ -133,22 +137,31 @@ class Proposals:
 
     def _new(self, point: int, schedule: int | None = None) -> Asked:
         """The sampler's next setting, or ``point`` of its sequence; with ``schedule`` where one is given."""
-        fixed = {} if schedule is None else {"schedule": schedule}
-        if self._space.sampler in LEARNING:
-            return self._sampled(fixed)
-        fraction = self._sobol_point(point) if self._space.sampler == "qmc" else self._at_random()
+        given = dict(self._starts.of_setting(self._asked))
+        if schedule is not None:
+            given["schedule"] = schedule
+        if learns(self._space.sampler):
+            return self._sampled(given)
+        of_sequence = self._space.sampler == "qmc" and point >= self._starts.proposals
+        fraction = self._sobol_point(point - self._starts.proposals) if of_sequence else self._at_random()
+        on_grid = self._space.sampler == "grid"
 
         def pick(name: str, range_: Numeric | Choice) -> Any:
-            return fixed[name] if name in fixed else parameter_of(range_, range_.at(fraction(name)))
+            if name in given:
+                return parameter_of(range_, given[name])
+            if on_grid:
+                return parameter_of(range_, 0 if isinstance(range_, Choice) else range_.grid()[0])
+            return parameter_of(range_, range_.at(fraction(name)))
 
-        return self._put_in(*self._drawn(pick))
+        return self._put_in(*self._drawn(pick, given))
 
-    def _sampled(self, fixed: Mapping[str, Any]) -> Asked:
+    def _sampled(self, given: Mapping[str, Value]) -> Asked:
         index = self._asked
+        fixed = {name: parameter_of(self._ranges[name], value) for name, value in given.items()}
         parameters, setting = self._study.ask(
             seed_of(self._space.seed, index),
             fixed,
-            lambda trial: self._drawn(lambda name, _: suggest(trial, name, self._distributions[name])),
+            lambda trial: self._drawn(lambda name, _: suggest(trial, name, self._distributions[name]), given),
         )
         self._asked += 1
         return Asked(index=index, parameters=parameters, attributes=self.attributes(index), setting=setting)
@@ -156,11 +169,14 @@ class Proposals:
     def _branch(self, schedule: int) -> Asked:
         """The proposal that was asked for last, with another of its schedules."""
         parameters = {**self._first, "schedule": schedule}
-        return self._put_in(*self._drawn(lambda name, _: parameters[name]))
+        given = self._starts.of_setting(self._asked)
+        return self._put_in(*self._drawn(lambda name, _: parameters[name], given))
 
     def _put_in(self, parameters: dict[str, Any], setting: Setting) -> Asked:
         """A setting that was chosen here, told to the study."""
         told = Told(index=self._asked, parameters=parameters, attributes={})
+        if self._space.sampler == "grid":
+            self._proposed.add(_identity(parameters))
         self._add(told)
         return Asked(index=told.index, parameters=parameters, attributes={}, setting=setting)
 
@@ -202,13 +218,19 @@ class Proposals:
                 family = point.family
         return tuple(found)
 
-    def _drawn(self, pick: Pick) -> tuple[dict[str, Any], Setting]:
-        """The setting whose parameters are picked, and these."""
+    def _drawn(self, pick: Pick, given: Mapping[str, Value]) -> tuple[dict[str, Any], Setting]:
+        """The setting whose parameters are picked, and these.
+
+        What was ``given`` comes out as it is, where Optuna's coordinate of it was picked: momentum's, its
+        distance to 1, would give it back rounded.
+        """
         parameters: dict[str, Any] = {}
 
         def choose(name: str, range_: Numeric | Choice) -> Value:
-            parameters[name] = pick(name, range_)
-            return value_of(range_, parameters[name])
+            parameters[name] = parameter = pick(name, range_)
+            if name in given and parameter == parameter_of(range_, given[name]):
+                return given[name]
+            return value_of(range_, parameter)
 
         setting = self._space.draw(choose)
         return parameters, setting

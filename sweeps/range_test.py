@@ -13,7 +13,7 @@ from typing import Any
 from search_spaces.catalogue import Catalogue, OptimizerEntry
 from search_spaces.range_test import USUAL_MOMENTUM, RangeTest, momenta_between
 from search_spaces.ranges import Choice, Numeric, Value, ends
-from search_spaces.rate_axes import OptimizerRates, rates_of, with_bounds
+from search_spaces.rate_axes import OptimizerRates, rates_of, room_for_starts, with_bounds
 from search_spaces.settings import Setting
 from search_spaces.space import ScheduleSpace, SearchSpace
 from sweeps.kept_answers import KeptAnswers
@@ -72,7 +72,7 @@ def range_tested(
         tested.append((rates, _findings(found)))
         tests.append({"optimizer": rates.optimizer.label, "remembered": is_remembered, **found})
     narrowed = narrowed_axes(tested)
-    return {**plan, PLACE: {"tests": tests, **_axes_told(narrowed), "left": [*left, *_kept(narrowed)]}}
+    return {**plan, PLACE: {"tests": tests, **_axes_told(narrowed, space), "left": [*left, *_kept(narrowed)]}}
 
 
 def searched_space(space: SearchSpace, plan: Mapping[str, Any] | None) -> SearchSpace:
@@ -202,11 +202,13 @@ def _findings(found: Mapping[str, Any]) -> Findings:
     return tuple(RateFinding.from_json(one) for one in found["findings"])
 
 
-def _axes_told(narrowed: Sequence[Narrowed]) -> dict[str, Any]:
+def _axes_told(narrowed: Sequence[Narrowed], space: SearchSpace) -> dict[str, Any]:
     return {
         "file": {one.axis.name: [one.axis.low, one.axis.high] for one in narrowed},
         "effective": [one.axis.name for one in narrowed if one.axis.effective],
-        "searched": {name: list(bounds) for name, bounds in searched(narrowed).items()},
+        "searched": {
+            name: list(bounds) for name, bounds in room_for_starts(space, searched(narrowed)).items()
+        },
     }
 
 

@@ -5,24 +5,25 @@ from __future__ import annotations
 import copy
 import datetime
 import warnings
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, GPSampler, PartialFixedSampler, TPESampler
+from optuna.samplers import BaseSampler, PartialFixedSampler, TPESampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
+from search_spaces.samplers import learns
 from search_spaces.space import SearchSpace
 from sweeps.bounded_history import BoundedHistory, rank_of
+from sweeps.conditional_gp import ConditionalGP
 from sweeps.pruning import make_pruner
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
-LEARNING = ("tpe", "gp")  # samplers that ask the study
 STARTUP_PROPOSALS = 10  # at random, before a sampler learns: Optuna's own default
 Drawn = TypeVar("Drawn")
 _TOLD = {"finished": OptunaState.COMPLETE, "pruned": OptunaState.PRUNED, "failed": OptunaState.FAIL}
@@ -47,7 +48,7 @@ class Study:
             )
         self._study_id = self._storage.get_study_id_from_name(self._study.study_name)
         self._prunes = space.pruner.name != "none"
-        self._keeps = self._prunes or space.sampler in LEARNING
+        self._keeps = self._prunes or learns(space.sampler)
         self._sampler = space.sampler
         self._sign = 1.0 if space.metric.goal == "minimize" else -1.0
         self._startup = STARTUP_PROPOSALS * (len(space.schedules) if space.branches else 1)
@@ -60,7 +61,7 @@ class Study:
         """Let a fresh sampler choose the next setting as ``draw`` asks for it; the ``fixed`` are given."""
         with warnings.catch_warnings(), self._storage.showing(self._shown()):
             warnings.simplefilter("ignore")  # what this project relies on of TPE is experimental
-            fresh = _sampler(self._sampler, seed, self._startup)
+            fresh = self._fresh(seed)
             self._study.sampler = PartialFixedSampler(dict(fixed), fresh) if fixed else fresh
             trial = self._study.ask()
             drawn = draw(trial)
@@ -141,6 +142,13 @@ class Study:
         """Optuna's system attributes of the setting."""
         return dict(self._storage.get_trial(self._ids[index]).system_attrs) if self._keeps else {}
 
+    def _fresh(self, seed: int) -> BaseSampler:
+        if self._sampler == "gp":
+            return ConditionalGP(seed=seed, startup=self._startup, narrowed=self._storage.narrowed)
+        return TPESampler(
+            seed=seed, n_startup_trials=self._startup, multivariate=True, group=True, constant_liar=True
+        )
+
     def _admit(self, trial_id: int) -> int:
         index = len(self._ids)
         self._ids.append(trial_id)
@@ -175,6 +183,18 @@ class _Storage(InMemoryStorage):
         finally:
             self._shown = None
 
+    @contextmanager
+    def narrowed(self, names: Collection[str]) -> Iterator[None]:
+        """Of the trials that are shown only those that have all parameters of these names."""
+        before = self._shown
+        if before is None:
+            raise ValueError("nothing is shown that could be narrowed")
+        self._shown = [trial for trial in before if all(name in trial.params for name in names)]
+        try:
+            yield
+        finally:
+            self._shown = before
+
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[OptunaState] | None = None
     ) -> list[FrozenTrial]:
@@ -183,9 +203,3 @@ class _Storage(InMemoryStorage):
             return list(super().get_all_trials(study_id, deepcopy, states))
         found = [trial for trial in self._shown if states is None or trial.state in states]
         return copy.deepcopy(found) if deepcopy else found
-
-
-def _sampler(name: str, seed: int, startup: int) -> BaseSampler:
-    if name == "gp":
-        return GPSampler(seed=seed, n_startup_trials=startup)
-    return TPESampler(seed=seed, n_startup_trials=startup, multivariate=True, group=True, constant_liar=True)

@@ -184,7 +184,7 @@ def uneven(fractions: Sequence[float]) -> float:
 def test_momentum_is_searched_in_its_distance_to_1_and_the_rate_by_its_effect(sampler: str) -> None:
     settings = []
     for seed in range(20):
-        proposals = Proposals(space(BOTH + f"sampler: {sampler}\nseed: {seed}\n"))
+        proposals = Proposals(space(BOTH + f"sampler: {sampler}\nstart: []\nseed: {seed}\n"))
         for _ in range(10):  # what samplers that learn draw before they do
             (asked,) = proposals.ask(1)
             settings.append(asked.setting)
@@ -209,7 +209,7 @@ def test_a_grid_has_its_points_on_both_axes() -> None:
 
 def test_a_sampler_that_learns_does_so_on_the_effective_rate() -> None:
     """Where the loss is a function of the effective rate, proposals draw near whatever their momentum is."""
-    proposals = Proposals(space(BOTH + "sampler: tpe\n"))
+    proposals = Proposals(space(BOTH + "start: []\n"))
     distances = []
     for index in range(60):
         (asked,) = proposals.ask(1)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from search_spaces.range_test import RangeTest, momenta_between
 from search_spaces.ranges import Log, Uniform
-from search_spaces.rate_axes import rates_of, with_bounds
+from search_spaces.rate_axes import rates_of, room_for_starts, with_bounds
 from search_spaces.space import SearchSpace
+from search_spaces.starts import StartPoint
 from tests.unit.test_search_space_errors import GOOD, HEAD, load, the_problem
 
 RANGES = HEAD + "optimizer: {SGD: {lr: {log: [1e-4, 1.0]}, momentum: {log1m: [0.0, 0.99]}}}\n"
@@ -127,3 +130,15 @@ def test_bounds_are_put_where_their_names_say_and_nowhere_else() -> None:
     assert found.optimizers[1].arguments["lr"] == Uniform(low=0.2, high=0.5)
     assert found.schedules[0].arguments["max_lr"] == Log(low=0.1, high=1.0)
     assert with_bounds(space, {}) == space
+
+
+def test_the_files_start_points_keep_their_place_and_defaults_do_not() -> None:
+    space = space_of(RANGES + "start: [{lr: 0.002}, {lr: 0.05}]\n")
+    space = replace(space, start=space.start[:2])
+    bounds = room_for_starts(space, {"SGD.lr": (0.01, 0.08), "OneCycleLR.max_lr": (0.1, 1.0)})
+    assert bounds == {"SGD.lr": (0.002, 0.08), "OneCycleLR.max_lr": (0.1, 1.0)}
+    default = StartPoint(values={"SGD.lr": 0.1}, is_default=True)
+    inside = StartPoint(values={"SGD.lr": 0.03}, is_default=True)
+    with_defaults = replace(space, start=(*space.start, default, inside))
+    assert room_for_starts(with_defaults, {"SGD.lr": (0.01, 0.08)}) == {"SGD.lr": (0.002, 0.08)}
+    assert with_bounds(with_defaults, bounds).start == (*space.start[:2], inside)
