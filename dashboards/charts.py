@@ -22,8 +22,8 @@ from dashboards.chart_words import (
     scatter_subtitle,
     trial_momentum,
 )
-from dashboards.run_content import best_trial
 from sweeps.records import OPEN_STATES, Measurement, SweepRow, TrialRow, TrialState
+from sweeps.verdict import best_trial
 
 _BINS = 32  # colours of the curves: one trace each, however many trials there are
 _MOST_POINTS = 40_000  # beyond it a browser gets slow: every n-th epoch is drawn then

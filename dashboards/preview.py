@@ -16,6 +16,7 @@ from rich.table import Table
 from dashboards.budget_words import budget_lines
 from dashboards.live_view import describe, describe_schedule, duration, short
 from dashboards.range_test_preview import range_test_preview
+from dashboards.verdict_words import confirming_words
 from search_spaces.errors import shorten
 from search_spaces.ranges import Choice, Numeric, Value
 from search_spaces.samplers import learns
@@ -57,6 +58,10 @@ def print_preview(console: Console, space: SearchSpace) -> None:
             f"{trained} of a proposal's {asked} epochs are trained: what branches share is trained once"
         )
         epochs = -(-epochs * trained // asked)
+    if space.confirm is not None:
+        more = min(space.confirm.top, space.trials) * space.confirm.seeds * space.epochs
+        console.print(f"then at most {more} epochs more: {confirming_words(space.confirm)}")
+        epochs += more
     for sentence in told_of_plan(plan):
         console.print(f"note: {sentence}", soft_wrap=True)
     console.print(_cost(epochs, seconds))

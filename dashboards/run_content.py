@@ -11,6 +11,7 @@ from typing import Any
 
 from sweeps.range_test_words import range_test_words
 from sweeps.records import Measurement, SweepRow, SweepState, TrialRow, TrialState
+from sweeps.verdict import best_trial, search_trials
 
 _LONGEST_TAG = 5_000  # characters; MLflow refuses tags above 8,000 bytes and params above 6,000
 _TRIAL_STATUS = {
@@ -113,13 +114,6 @@ def sweep_content(
     )
 
 
-def best_trial(sweep: SweepRow, trials: Sequence[TrialRow]) -> TrialRow | None:
-    """The finished trial with the best value, of equal ones the lowest number; None without one."""
-    sign = -1.0 if sweep.goal == "maximize" else 1.0
-    valued = [(sign * trial.value, trial) for trial in trials if _counts(trial) and trial.value is not None]
-    return min(valued, key=lambda pair: (pair[0], pair[1].number))[1] if valued else None
-
-
 def sweep_note(sweep: SweepRow, trials: Sequence[TrialRow]) -> str:
     """The sweep in two sentences, for the description on MLflow's page."""
     counts = ", ".join(
@@ -154,6 +148,7 @@ def _trial_tags(trial: TrialRow) -> dict[str, str]:
     tags = {
         "ravine.state": trial.state.value,
         "ravine.trial": str(trial.number),
+        "ravine.setting": str(trial.setting_index),
         "ravine.epochs_trained": str(trial.epochs_trained),
     }
     if trial.parent_number is not None:
@@ -215,9 +210,8 @@ def _best_points(
     ended_ms = {shown.number: shown.ts_ms for shown in measurements}
     better = max if sweep.goal == "maximize" else min
     best: float | None = None
-    finished = sorted(
-        (ended_ms[t.number], t.number, t) for t in trials if _counts(t) and t.number in ended_ms
-    )
+    searched = (trial for trial in search_trials(sweep, trials) if _counts(trial))
+    finished = sorted((ended_ms[t.number], t.number, t) for t in searched if t.number in ended_ms)
     for step, (ts_ms, _, trial) in enumerate(finished, start=1):
         assert trial.value is not None  # noqa: S101 - told by _counts
         best = trial.value if best is None else better(best, trial.value)

@@ -12,13 +12,20 @@ from rich.text import Text
 from dashboards.convergence import best_band
 from dashboards.live_view import describe, describe_schedule, duration, short
 from dashboards.usage_words import WIDTH_KEYS, epochs_words, idle_words, slots_words, width_words
+from dashboards.verdict_words import verdict_columns, verdict_lines
 from search_spaces.catalogue import Argument, Catalogue
 from sweeps.range_test_words import range_test_words
 from sweeps.records import SweepRow, SweepState, TrialRow, TrialState
+from sweeps.verdict import Verdict, search_trials
 
 
 def print_summary(
-    console: Console, sweep: SweepRow, trials: Sequence[TrialRow], best: Sequence[TrialRow], seconds: float
+    console: Console,
+    sweep: SweepRow,
+    trials: Sequence[TrialRow],
+    best: Sequence[TrialRow],
+    seconds: float,
+    verdict: Verdict | None = None,
 ) -> None:
     """Print the summary of an ended or interrupted sweep."""
     counts = {state: sum(trial.state is state for trial in trials) for state in TrialState}
@@ -32,9 +39,12 @@ def print_summary(
         console.print(f"ended early: {sweep.ended_early}", highlight=False, markup=False, soft_wrap=True)
     console.print(used_line(sweep, trials), highlight=False, soft_wrap=True)
     if best:
-        console.print(best_table(sweep, best))
+        console.print(best_table(sweep, best, verdict))
+    for sentence in verdict_lines(sweep, verdict) if verdict is not None else ():
+        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+    searched = search_trials(sweep, trials)
     for name, label in (("lr", "learning rate"), ("momentum", "momentum")):
-        line = how_it_mattered(sweep, trials, name, label)
+        line = how_it_mattered(sweep, searched, name, label)
         if line:
             console.print(line, highlight=False, soft_wrap=True)
     if sweep.error:
@@ -70,16 +80,21 @@ def own_lines(traceback: str, task: str) -> list[str]:
     return lines[first:-1]  # the last one is the message
 
 
-def best_table(sweep: SweepRow, best: Sequence[TrialRow]) -> Table:
-    """The best trials, best first."""
-    table = trials_table(sweep, best)
+def best_table(sweep: SweepRow, best: Sequence[TrialRow], verdict: Verdict | None) -> Table:
+    """The best trials, best first, with what is known of their settings where they have several seeds."""
+    table = trials_table(sweep, best, verdict)
     table.title = f"best by {sweep.metric} ({sweep.goal})"
     return table
 
 
-def trials_table(sweep: SweepRow, trials: Sequence[TrialRow]) -> Table:
-    """Trials, a line each: what they came to, the settings that vary, and each schedule in one cell."""
+def trials_table(sweep: SweepRow, trials: Sequence[TrialRow], verdict: Verdict | None = None) -> Table:
+    """Trials, a line each: what they came to, the settings that vary, and each schedule in one cell.
+
+    The setting's number is shown where it is not the trial's.
+    """
     columns: dict[str, Callable[[TrialRow], str]] = {"trial": lambda trial: str(trial.number)}
+    if any(trial.setting_index != trial.number for trial in trials):
+        columns["setting"] = lambda trial: str(trial.setting_index)
     told: dict[str, Callable[[TrialRow], str]] = {
         "state": lambda trial: str(trial.state),
         "seed": lambda trial: str(trial.seed),
@@ -88,6 +103,7 @@ def trials_table(sweep: SweepRow, trials: Sequence[TrialRow]) -> Table:
     }
     columns |= {name: tell for name, tell in told.items() if len({tell(trial) for trial in trials}) > 1}
     columns[sweep.metric] = lambda trial: "" if trial.value is None else f"{trial.value:.5g}"
+    columns |= verdict_columns(verdict) if verdict is not None else {}
     for name in sweep.columns:
         if name.startswith("schedule."):
             continue
@@ -96,7 +112,7 @@ def trials_table(sweep: SweepRow, trials: Sequence[TrialRow]) -> Table:
     columns["schedule"] = lambda trial: describe_schedule(trial.setting)
     table = Table(title_justify="left", box=None, pad_edge=False)
     for name in columns:
-        left = name in ("state", "optimizer", "schedule")
+        left = name in ("state", "optimizer", "schedule", "verdict")
         table.add_column(name, justify="left" if left else "right", no_wrap=name != "schedule")
     for trial in trials:
         table.add_row(*(tell(trial) for tell in columns.values()))
@@ -174,6 +190,7 @@ def sweep_table(
     epochs_asked: int,
     epochs_trained: int,
     best: Sequence[TrialRow],
+    verdict: Verdict | None = None,
 ) -> Table:
     """One sweep, a fact a line. ``epochs_asked``: those of its trials; ``epochs_trained``: those of rows."""
     table = Table(box=None, pad_edge=False, show_header=False)
@@ -208,6 +225,8 @@ def sweep_table(
         facts["error"] = sweep.error
     for trial in best[:1]:
         facts["best"] = f"{sweep.metric} {trial.value}, trial {trial.number}: {describe(trial.setting)}"
+    if verdict is not None and (lines := verdict_lines(sweep, verdict)):
+        facts["verdict"] = lines[0]
     for name, fact in facts.items():
         if fact:
             table.add_row(name, Text(fact))

@@ -217,6 +217,7 @@ def _run(
 
     from dashboards.live_view import View
     from dashboards.publishing import LatePublisher
+    from dashboards.verdict_words import confirming_words
     from sweeps.errors import LeaseLost
     from sweeps.launching import run_stored_sweep
     from sweeps.records import SweepState
@@ -227,9 +228,10 @@ def _run(
     began = monotonic()
     row = store.sweep(sweep_id)
     where = places.database_for_display(Path.cwd()) or store.url_for_display
+    then = "" if space.confirm is None else f", then {confirming_words(space.confirm)}"
     people.print(
         f"sweep {sweep_id} ({row.name}): {space.trials} settings x {len(space.seeds)} seeds x {space.epochs} "
-        f"epochs of {space.task}, {space.concurrency} at a time; stored in {where}",
+        f"epochs of {space.task}, {space.concurrency} at a time{then}; stored in {where}",
         highlight=False,
         markup=False,
         soft_wrap=True,
@@ -293,15 +295,21 @@ def _drain(publisher: Any, sweep_id: int) -> None:
 
 def _report(store: Store, sweep_id: int, *, seconds: float, json: bool) -> None:
     from dashboards.summary import print_summary
+    from dashboards.verdict_words import verdict_values
     from sweeps.exports import sweep_result
+    from sweeps.verdict import best_trials, verdict_of
 
     row = store.sweep(sweep_id)
-    best = store.best_trials(sweep_id, 5)
-    print_summary(people, row, store.trials(sweep_id), best, seconds)
+    trials = store.trials(sweep_id)
+    verdict = verdict_of(row, trials)
+    best = best_trials(row, trials, verdict, 5)
+    print_summary(people, row, trials, best, seconds, verdict)
     if json:
         import json as text
 
-        result = sweep_result(row, store.trial_counts(sweep_id), best[0] if best else None, seconds)
+        first = best[0] if best else None
+        told = {} if first is None else verdict_values(verdict, first.setting_index)
+        result = sweep_result(row, store.trial_counts(sweep_id), first, seconds, told_of_best=told)
         typer.echo(text.dumps(result))
 
 
@@ -320,12 +328,16 @@ def list_sweeps(home: HomeOption = None, database: DatabaseOption = None) -> Non
 def show(sweep: SweepArgument, home: HomeOption = None, database: DatabaseOption = None) -> None:
     """Show how a SWEEP stands: state, counts, best, where it runs. E.g. ravine show 3."""
     from dashboards.summary import sweep_table
+    from sweeps.verdict import best_trials, trials_to_judge, verdict_of
 
     with _store(_home(home, database), read_only=True) as store:
         row = store.find_sweep(sweep)
         counts = store.trial_counts(row.id)
         asked, trained = store.epochs_total(row.id), store.epochs_trained_total(row.id)
-        _print_data(sweep_table(row, counts, asked, trained, store.best_trials(row.id, 1)))
+        found = trials_to_judge(store, row, 1)
+        verdict = verdict_of(row, found)
+        best = best_trials(row, found, verdict, 1)
+        _print_data(sweep_table(row, counts, asked, trained, best, verdict))
 
 
 @app.command()
@@ -380,18 +392,25 @@ def best(
     home: HomeOption = None,
     database: DatabaseOption = None,
 ) -> None:
-    """Print the best finished trials of a SWEEP. E.g. ravine best 3."""
+    """Print the best settings of a SWEEP, and whether their difference is real. E.g. ravine best 3."""
     from dashboards.summary import best_table
+    from dashboards.verdict_words import verdict_lines, verdict_values
     from sweeps.exports import as_json, trial_values
+    from sweeps.verdict import best_trials, trials_to_judge, verdict_of
 
     with _store(_home(home, database), read_only=True) as store:
         row = store.find_sweep(sweep)
-        found = store.best_trials(row.id, count)
+        trials = trials_to_judge(store, row, count)
+    verdict = verdict_of(row, trials)
+    found = best_trials(row, trials, verdict, count)
     if json:
-        typer.echo(as_json(trial_values(row, trial) for trial in found), nl=False)
+        told = [trial_values(row, trial) | verdict_values(verdict, trial.setting_index) for trial in found]
+        typer.echo(as_json(told), nl=False)
     elif found:
-        _print_data(best_table(row, found))
-    else:
+        _print_data(best_table(row, found, verdict))
+    for line in verdict_lines(row, verdict):
+        (people if json else _data_console()).print(line, highlight=False, markup=False, soft_wrap=True)
+    if not found:
         people.print(f"no trial of sweep {row.id} has finished yet", highlight=False)
 
 

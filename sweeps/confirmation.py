@@ -42,7 +42,7 @@ Results = Mapping[int, Mapping[int, float]]
 class Race:
     """How the race stands."""
 
-    standing: tuple[int, ...]  # all leaders, best first: those in the race by mean, then who dropped out last
+    standing: tuple[int, ...]  # all leaders, best first: those in the race, then by how far behind
     left: tuple[int, ...]  # those in the race, best first; one alone is separated from all others
     seeds: int  # that all of ``left`` have been trained with, at the last look
     dropped: Mapping[int, int]  # after how many seeds the others dropped out
@@ -84,9 +84,12 @@ def run_race(leaders: Sequence[int], seeds: Sequence[int], results: Results, err
         if len(left) == 1 or diverged(seen[left[0]]):
             break
     over = not wanted
-    last_first = sorted(dropped, key=lambda setting: (-dropped[setting], *rank(results[setting])))
+    behind = {
+        setting: _behind(results[left[0]], {seed: results[setting][seed] for seed in seeds[:look]})
+        for setting, look in dropped.items()
+    }
     return Race(
-        standing=(*left, *last_first),
+        standing=(*left, *sorted(behind, key=lambda setting: behind[setting])),
         left=tuple(left),
         seeds=looked,
         dropped=dropped,
@@ -126,6 +129,12 @@ def _beaten(left: Sequence[int], seen: Results, tails_: Tails) -> frozenset[int]
 def _beats(better: Mapping[int, float], worse: Mapping[int, float], tail: float) -> bool:
     found = advantage(better, worse, tail)
     return found is not None and found.is_positive
+
+
+def _behind(best: Mapping[int, float], dropped: Mapping[int, float]) -> tuple[int, float]:
+    """How often one that dropped out diverged, then how far it is behind the best over the seeds it had."""
+    found = advantage(best, dropped, tail=0.5)
+    return rank(dropped)[0], math.inf if found is None else found.mean
 
 
 def rank(values: Mapping[int, float]) -> tuple[int, float]:

@@ -7,6 +7,7 @@ import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from sweeps.records import Measurement, SweepRow, TrialRow, TrialState
@@ -80,9 +81,17 @@ def _sayable(value: Any) -> Any:
 
 
 def sweep_result(
-    sweep: SweepRow, counts: Mapping[TrialState, int], best: TrialRow | None, seconds: float
+    sweep: SweepRow,
+    counts: Mapping[TrialState, int],
+    best: TrialRow | None,
+    seconds: float,
+    *,
+    told_of_best: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """The object that ``--json`` prints last; ``ended_early`` is there where it has a reason."""
+    """The object that ``--json`` prints last.
+
+    ``ended_early`` is there where it has a reason; ``told_of_best``: what else is known of the best setting.
+    """
     shown = ("finished", "pruned", "diverged", "failed", "cancelled", "waiting", "running")
     return {
         "sweep": sweep.id,
@@ -91,6 +100,11 @@ def sweep_result(
         "trials": {state: counts[TrialState(state)] for state in shown},
         "best": None
         if best is None
-        else {"trial": best.number, "value": best.value, "setting": dict(best.setting)},
+        else {
+            "trial": best.number,
+            "value": best.value,
+            "setting": dict(best.setting),
+            **told_of_best,
+        },
         "seconds": round(seconds, 3),
     } | ({} if sweep.ended_early is None else {"ended_early": sweep.ended_early})

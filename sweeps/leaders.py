@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from statistics import fmean
 
-from search_spaces.confirming import fresh_seeds
-from search_spaces.space import SearchSpace
+from search_spaces.confirming import Confirm, fresh_seeds
 from sweeps.confirmation import Race, run_race
 from sweeps.records import NewTrial, TrialState
 
@@ -22,15 +21,18 @@ _COPIED = [one.name for one in fields(NewTrial)]
 class Leaders:
     """A running sweep's finished settings, and the race of the best of them over fresh seeds."""
 
-    def __init__(self, space: SearchSpace) -> None:
-        """No trials yet; nothing is ever confirmed where the space says nothing of it."""
-        self._confirm = space.confirm
-        self._seeds = space.seeds
-        self._fresh = () if self._confirm is None else fresh_seeds(space.seeds, self._confirm.seeds)
-        self._sign = 1.0 if space.metric.goal == "minimize" else -1.0
+    def __init__(self, confirm: Confirm | None, seeds: Sequence[int], goal: str) -> None:
+        """No trials yet; with ``confirm`` None nothing is ever confirmed.
+
+        ``seeds``: of the search; ``goal``: minimize or maximize.
+        """
+        self._confirm = confirm
+        self._seeds = tuple(seeds)
+        self.fresh_seeds = () if confirm is None else fresh_seeds(seeds, confirm.seeds)
+        self._sign = 1.0 if goal == "minimize" else -1.0
         self._found: dict[int, dict[int, float]] = {}  # by the search: by setting, then seed
         self._rows: dict[int, NewTrial] = {}  # a trial of each of these settings
-        self._results: dict[int, dict[int, float]] = {}
+        self.results: dict[int, dict[int, float]] = {}  # of confirming trials, as the race takes them
         self._open: dict[int, tuple[int, int]] = {}  # (setting, seed) of open confirming trials by number
         self._next_number = 0
         self._race: Race | None = None  # as far as results go; None: to be worked out
@@ -38,7 +40,7 @@ class Leaders:
 
     def confirms(self, trial: NewTrial) -> bool:
         """Whether the trial is one of a leader with a fresh seed."""
-        return trial.seed in self._fresh
+        return trial.seed in self.fresh_seeds
 
     @property
     def open_count(self) -> int:
@@ -58,7 +60,7 @@ class Leaders:
         finished = state is TrialState.finished and value is not None
         loss = self._sign * value if finished and value is not None else math.nan
         if self._open.pop(trial.number, None) is not None:
-            of_setting = self._results.setdefault(trial.setting_index, {})
+            of_setting = self.results.setdefault(trial.setting_index, {})
             of_setting[trial.seed] = math.inf if state is TrialState.diverged else loss
             self._race = None
         elif finished:
@@ -70,7 +72,7 @@ class Leaders:
         if self._confirm is None or self.given_up:
             return []
         begun = set(self._open.values())
-        return [place for place in self._current().wanted if place not in begun]
+        return [place for place in self.race.wanted if place not in begun]
 
     def new_trials(self, most: int, *, lane: int, round_: int) -> list[NewTrial]:
         """The next of them to be stored, at most ``most``, and begun."""
@@ -86,22 +88,24 @@ class Leaders:
         """Confirming trials that there will have been at the end, at most."""
         if self._confirm is None:
             return 0
-        done = len(self._open) + sum(len(seeds) for seeds in self._results.values())
+        done = len(self._open) + sum(len(seeds) for seeds in self.results.values())
         if self.given_up:
             return done
         if searching:
             return self._confirm.top * self._confirm.seeds
-        race = self._current()
+        race = self.race
         if race.over:
             return done
         dropped = sum(race.dropped.values())
-        return dropped + len(race.left) * len(self._fresh)
+        return dropped + len(race.left) * len(self.fresh_seeds)
 
-    def _current(self) -> Race:
+    @property
+    def race(self) -> Race:
+        """How the race stands, where there is one. The search must be over."""
         if self._race is None:
             assert self._confirm is not None  # noqa: S101 - or nobody asks
             leaders = leaders_of(self._found, self._rows, seeds=len(self._seeds), top=self._confirm.top)
-            self._race = run_race(leaders, self._fresh, self._results, self._confirm.error_rate)
+            self._race = run_race(leaders, self.fresh_seeds, self.results, self._confirm.error_rate)
         return self._race
 
 

@@ -68,7 +68,7 @@ class Ledger:
         self._ends = Ends(space)
         self._settings: dict[int, SettingEntry] = {}  # of open trials, by index
         self._queue = ProposalQueue(space, self.budget, self._proposals)
-        self.leaders = Leaders(space)
+        self.leaders = Leaders(space.confirm, space.seeds, space.metric.goal)
         self.open: dict[int, OpenTrial] = {}
         self._of_lane: dict[int, dict[int, OpenTrial]] = {}  # the open ones, by lane
         self._open_epochs = 0  # done by open trials

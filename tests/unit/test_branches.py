@@ -153,6 +153,22 @@ def test_a_preview_tells_how_many_each_proposal_has() -> None:
     assert "StepLR step_size=10 gamma=0.5" in said
 
 
+def test_a_preview_counts_what_confirming_may_cost() -> None:
+    from io import StringIO
+
+    from rich.console import Console
+
+    from dashboards.preview import print_preview
+
+    for trials, epochs in ((7, 4 * 6 * 20), (3, 3 * 6 * 20)):
+        written = StringIO()
+        print_preview(
+            Console(file=written, width=140), load("confirm: {top: 4, seeds: 6}", trials=trials).space
+        )
+        said = written.getvalue()
+        assert f"then at most {epochs} epochs more: the best 4 are trained again with up to 6 fresh" in said
+
+
 def test_a_preview_draws_a_screenful() -> None:
     from io import StringIO
 

@@ -66,6 +66,13 @@ def test_one_that_is_certainly_worse_drops_out_and_the_others_go_on() -> None:
     assert found.standing == (0, 1, 2)
 
 
+def test_who_dropped_out_is_ranked_by_how_far_it_is_behind_whenever_that_was() -> None:
+    found = race((1.0, 1.3, 1.1), (2.001, 2.3, 2.1), (3.0, 3.5, 3.2), (INF, 0.1))
+    assert found.standing == (0, 1, 2, 3)
+    assert found.dropped[1] == found.dropped[3] == 2
+    assert found.separated
+
+
 def test_a_diverged_trial_is_the_worst_that_can_be() -> None:
     found = race((0.1, INF), (1.0, 1.2), (1.1, 1.0))
     assert found.dropped == {0: 2}

@@ -9,9 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from dashboards.run_content import best_trial, milliseconds, plain_text, sweep_content, trial_content
+from dashboards.run_content import milliseconds, plain_text, sweep_content, trial_content
 from sweeps.records import Measurement, SweepRow, SweepState, TrialRow, TrialState
 from sweeps.store import open_store
+from sweeps.verdict import best_trial
 from tests.unit import published_sweeps as made_up
 
 STATUS = {

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import random
+import re
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from typer.testing import CliRunner
 
 from search_spaces.confirming import Confirm
 from search_spaces.limits import Limits, Terminator
 from search_spaces.settings import Setting
 from search_spaces.space import SearchSpace
+from sweeps.cli import app
 from sweeps.proposals import Proposals
 from sweeps.records import Lease, RoundRecord, SweepState, TrialRow, TrialState
 from sweeps.store import Store, open_store
+from sweeps.verdict import Basis, verdict_of
 from tests.unit import sweeps_for_tests
 from tests.unit.sweeps_for_tests import FakePool, Killed, Silence, everything, made_up_outcome, run, stored
 from tests.unit.sweeps_for_tests import space as plain_space
@@ -91,6 +98,10 @@ def test_the_leaders_are_trained_again_with_fresh_seeds(store: Store, kind: str)
             assert trial.state is TrialState.finished
             curve = store.measurements(sweep_id, numbers=[trial.number])
             assert [shown.epoch for shown in curve] == list(range(1, space_.epochs + 1))
+    verdict = verdict_of(store.sweep(sweep_id), store.trials(sweep_id))
+    assert (verdict.basis, verdict.over) == (Basis.fresh_seeds, True)
+    assert {one.setting for one in verdict.standings} == set(leaders)
+    assert {one.setting: one.mean.seeds for one in verdict.standings if one.mean} == asked
     last = observer.snapshots[-1]
     assert last.trials_expected == len(search + confirming)
     assert last.epochs_expected == last.epochs_done
@@ -348,3 +359,37 @@ def test_near_the_end_of_the_wall_time_leaders_are_looked_at_once_and_no_more(st
     assert {trial.state for trial in search + confirming} <= {TrialState.finished, TrialState.diverged}
     assert {trial.seed for trial in confirming} >= {1, 2}
     assert now <= 60.0
+
+
+def test_best_is_told_on_the_command_line(store: Store, tmp_path: Path) -> None:
+    space_ = space(trials=12)
+    sweep_id = stored(store, space_)
+    run(store, sweep_id, space_)
+    home = ["--home", str(tmp_path)]
+    table = CliRunner().invoke(app, ["best", "1", *home])
+    assert table.exit_code == 0
+    assert "mean over fresh seeds" in table.stdout
+    assert re.search("settings .* are tied after 4 fresh seeds each|the difference is real", table.stdout)
+    told = CliRunner().invoke(app, ["best", "1", "--json", *home])
+    rows = json.loads(told.stdout)
+    assert [row["place"] for row in rows[:4]].count(None) == 1
+    assert rows[0]["seed"] == 0
+    assert rows[0]["mean_low"] < rows[0]["mean"] < rows[0]["mean_high"]
+    first = store.trials(sweep_id)[rows[0]["number"]]
+    assert (rows[0]["value"], rows[0]["state"]) == (first.value, "finished")
+
+
+def test_scripts_tell_search_from_confirming_by_sql(store: Store, tmp_path: Path) -> None:
+    space_ = space("two seeds")
+    sweep_id = stored(store, space_)
+    run(store, sweep_id, space_)
+    search, confirming = split(store, sweep_id, space_)
+    query = """
+        SELECT t.number FROM trials t JOIN sweeps s ON s.id = t.sweep_id
+        WHERE t.sweep_id = ? AND t.seed NOT IN (SELECT value FROM json_each(s.spec, '$.seeds'))
+        ORDER BY t.number
+    """
+    with closing(sqlite3.connect(tmp_path / "ravine.db")) as connection:
+        found = [number for (number,) in connection.execute(query, (sweep_id,))]
+    assert found == [trial.number for trial in confirming]
+    assert found[0] == len(search)
