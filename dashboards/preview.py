@@ -22,6 +22,7 @@ from search_spaces.ranges import Choice, Numeric, Value
 from search_spaces.samplers import learns
 from search_spaces.settings import Beginning, Setting
 from search_spaces.space import SearchSpace
+from sweeps.cooldowns import cooldown_of, epoch_costs
 from sweeps.errors import RavineError
 from sweeps.execution_plan import execution_plan, told_of_plan
 from workers.messages import Admission, Failed, Orders, WorkerSetup
@@ -58,6 +59,8 @@ def print_preview(console: Console, space: SearchSpace) -> None:
             f"{trained} of a proposal's {asked} epochs are trained: what branches share is trained once"
         )
         epochs = -(-epochs * trained // asked)
+    if plan["execution"] != "loop":
+        epochs = _with_cooldowns(console, space, epochs)
     if space.confirm is not None:
         more = min(space.confirm.top, space.trials) * space.confirm.seeds * space.epochs
         console.print(f"then at most {more} epochs more: {confirming_words(space.confirm)}")
@@ -91,6 +94,20 @@ def _told_first(space: SearchSpace) -> Iterator[str]:
     yield f"proposed first, what they leave out {rest}:"
     for point in space.start:
         yield f"  {point.told} ({point.origin})"
+
+
+def _with_cooldowns(console: Console, space: SearchSpace, epochs: int) -> int:
+    """``epochs`` of trials and their cooldowns, which are told."""
+    cooldown = cooldown_of(space)
+    if cooldown is None:
+        return epochs
+    each, after = len(cooldown.at) * cooldown.epochs, ", ".join(map(str, cooldown.at))
+    console.print(
+        f"cooldowns of {cooldown.epochs} epochs after {len(cooldown.at)} of a trial's epochs, {after}: "
+        f"at most {each} epochs a trial more",
+        soft_wrap=True,
+    )
+    return -(-epochs * sum(epoch_costs(space)) // space.epochs)
 
 
 def _proposals(space: SearchSpace) -> str:

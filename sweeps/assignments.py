@@ -22,12 +22,19 @@ class _Seat(NamedTuple):
 class Assignments:
     """The workers of a sweep's open trials."""
 
-    def __init__(self, open_trials: Mapping[int, OpenTrial], row_at_start: Callable[[int], Hashable]) -> None:
+    def __init__(
+        self,
+        open_trials: Mapping[int, OpenTrial],
+        row_at_start: Callable[[int], Hashable],
+        cools: Callable[[OpenTrial], bool] = lambda _: True,
+    ) -> None:
         """``open_trials`` by number, as the ledger keeps them.
 
-        ``row_at_start``: equal for trials, by number, that share a row in their first epoch.
+        ``row_at_start``: equal for trials, by number, that share a row in their first epoch; ``cools``:
+        whether copies of a trial may be cooled down.
         """
         self._open = open_trials
+        self._cools = cools
         self._row_at_start = row_at_start
         self._seats: dict[int, _Seat] = {}
         self._seats_of: dict[int, dict[int, _Seat]] = {}  # by worker, then number
@@ -96,7 +103,7 @@ class Assignments:
     def _admission(self, number: int) -> Admission:
         """The message that a worker takes the trial in with."""
         trial = self._open[number]
-        return Admission(number=number, seed=trial.row.seed, setting=trial.setting)
+        return Admission(number=number, seed=trial.row.seed, setting=trial.setting, cools=self._cools(trial))
 
     def _held(self, worker: int) -> list[PopulationKey]:
         """The population of each row that a worker has."""

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from search_spaces.ranges import Value
 from search_spaces.space import SearchSpace
-from workers.cooldown import DIVERGED, cooled_name
+from workers.cooldown import DIVERGED, cooled_name, is_due
 from workers.messages import Cooldown
 
 ARGUMENT = "cooldown_epochs"  # of a pruner that scores rungs on cooldowns; 0, as without it: it does not
+
+Rungs = Callable[[Mapping[str, Value], int], tuple[int, ...]]
+"""The epochs, from 1, at which a pruner with such arguments judges trials of so many epochs."""
+
+RUNGS: dict[str, Rungs] = {}
+"""Of the pruners that can score trials on cooldowns, by name."""
 
 
 def cooldown_epochs(arguments: Mapping[str, Value]) -> int:
@@ -21,14 +27,26 @@ def cooldown_epochs(arguments: Mapping[str, Value]) -> int:
     return epochs
 
 
-def cooldown_of(space: SearchSpace, rungs: Sequence[int]) -> Cooldown | None:
-    """The cooldowns that the space's pruner asks for at its ``rungs``, epochs from 1; None: it asks for none.
+def cooldown_of(space: SearchSpace) -> Cooldown | None:
+    """The cooldowns that the space's pruner asks for at its rungs; None: it asks for none.
 
-    A rung so near to the training's end that a cooldown would go beyond it is judged without.
+    A rung so near to the training's end that a cooldown would go beyond it is judged without. Raises
+    ValueError where the pruner's arguments are wrong.
     """
-    epochs = cooldown_epochs(space.pruner.arguments)
-    at = tuple(rung for rung in rungs if rung + epochs <= space.epochs)
-    return Cooldown(epochs=epochs, at=at) if epochs and at else None
+    arguments, rungs = space.pruner.arguments, RUNGS.get(space.pruner.name)
+    if rungs is None or not (epochs := cooldown_epochs(arguments)):
+        return None
+    at = tuple(rung for rung in rungs(arguments, space.epochs) if rung + epochs <= space.epochs)
+    return Cooldown(epochs=epochs, at=at) if at else None
+
+
+def epoch_costs(space: SearchSpace) -> tuple[int, ...]:
+    """Epochs that a trial's row is trained for in each of its epochs, the cooldown after it included."""
+    cooldown = cooldown_of(space)
+    return tuple(
+        1 + (cooldown.epochs if cooldown is not None and is_due(cooldown, epoch, space.epochs) else 0)
+        for epoch in range(1, space.epochs + 1)
+    )
 
 
 def cooled_score(shown: Mapping[str, float], space: SearchSpace) -> float | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from search_spaces.limits import SECONDS_PER_HOUR, Limits
 from search_spaces.space import SearchSpace
+from sweeps.cooldowns import epoch_costs
 from sweeps.entries import SettingEntry
 from sweeps.plan import ROUNDS_IN_FLIGHT
 from sweeps.terminators import make_judge
@@ -159,7 +160,7 @@ class Ends:
             self._space.budget,
             trained=trained,
             coming=coming + epochs_to_confirm(self._space),
-            epochs_each=self._space.epochs * len(self._space.seeds),
+            epochs_each=sum(epoch_costs(self._space)) * len(self._space.seeds),
         )
 
     def end_by_budget(self, *, trained: int) -> None:

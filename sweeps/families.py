@@ -35,11 +35,19 @@ class _Family:
 class Families:
     """The open trials of a sweep by who shares rows with whom."""
 
-    def __init__(self, prefixes: Prefixes | None, epochs: int, acting: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        prefixes: Prefixes | None,
+        epochs: int,
+        acting: frozenset[str] = frozenset(),
+        costs: Sequence[int] | None = None,
+    ) -> None:
         """``prefixes`` None: trials share no rows, because they are not stacked.
 
         ``acting``: schedules that act on what training shows, so that they may leave a row in any epoch.
+        ``costs``: epochs that a row is trained for in each of its epochs, more than one with cooldowns.
         """
+        self._costs = (1,) * epochs if costs is None else tuple(costs)
         self._prefixes = prefixes
         self._epochs = epochs
         self._acting = acting
@@ -54,7 +62,7 @@ class Families:
 
     def empty(self) -> Families:
         """The same without trials."""
-        return Families(self._prefixes, self._epochs, self._acting)
+        return Families(self._prefixes, self._epochs, self._acting, self._costs)
 
     def rows_at_start(self, settings: Sequence[Setting]) -> int:
         """How many rows a family of settings takes in its first epoch, for each of its seeds."""
@@ -65,19 +73,19 @@ class Families:
     def epochs_at_most(self, settings: Sequence[Setting]) -> int:
         """At most how many epochs rows train for a family of settings, for each of its seeds."""
         if self._prefixes is None:
-            return len(settings) * self._epochs
+            return len(settings) * sum(self._costs)
         alike: dict[Beginning, list[Setting]] = {}
         for setting in settings:
             alike.setdefault(setting.beginning, []).append(setting)
         return sum(
-            rows_at_most(self._prefixes(members), [self._acts(setting) for setting in members])
+            rows_at_most(self._prefixes(members), [self._acts(setting) for setting in members], self._costs)
             for members in alike.values()
         )
 
     def epochs_coming(self, open_trials: Mapping[int, OpenTrial]) -> int:
         """At most how many epochs rows still train for the open trials, if none is given up."""
         coming = sum(
-            self._epochs - trial.epochs_done
+            sum(self._costs[trial.epochs_done :])
             for number, trial in open_trials.items()
             if number not in self._first_of
         )
@@ -85,9 +93,8 @@ class Families:
             for family in families.values():
                 done = min(open_trials[number].epochs_done for number in family.members)
                 left = [prefix[done:] for prefix in family.members.values()]
-                coming += rows_at_most(
-                    left, [number in family.alone_at_any_time for number in family.members]
-                )
+                alone = [number in family.alone_at_any_time for number in family.members]
+                coming += rows_at_most(left, alone, self._costs[done:])
         return coming
 
     def _acts(self, setting: Setting) -> bool:
@@ -151,15 +158,16 @@ class Families:
         return taken
 
 
-def rows_at_most(prefixes: Sequence[Prefix], alone: Sequence[bool]) -> int:
-    """At most how many rows, summed over epochs, trials with these prefixes take.
+def rows_at_most(prefixes: Sequence[Prefix], alone: Sequence[bool], costs: Sequence[int]) -> int:
+    """At most how many epochs the rows train that trials with these prefixes take.
 
-    Those that may leave a row at any time (``alone``) are counted as if they had done so from the start.
+    ``costs``: by epoch, how many that is for one row. Trials that may leave a row at any time (``alone``) are
+    counted as if they had done so from the start.
     """
     apart = [prefix for prefix, leaves in zip(prefixes, alone, strict=True) if leaves]
     others = [prefix for prefix, leaves in zip(prefixes, alone, strict=True) if not leaves]
-    shared = sum(len(set(rows)) for rows in zip(*others, strict=True))
-    return shared + sum(len(prefix) for prefix in apart)
+    shared = sum(cost * len(set(rows)) for rows, cost in zip(zip(*others, strict=True), costs, strict=False))
+    return shared + len(apart) * sum(costs)
 
 
 def epochs_of_rows(outcomes: Sequence[Outcome], heard: Container[int]) -> dict[int, int]:

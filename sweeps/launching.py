@@ -12,6 +12,7 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.space import SearchSpace
+from sweeps.cooldowns import cooldown_of
 from sweeps.execution_choice import Share, even_share
 from sweeps.execution_plan import execution_plan, told_of_plan
 from sweeps.processes import available_cores, current_owner
@@ -119,6 +120,7 @@ def run_stored_sweep(
             threads=resources.threads,
             width=width_of(plan, rows, resources.threads),
             forks=space.forks and plan["execution"] == "stacked",
+            cooldown=cooldown_of(space),
         )
         run = SweepRun(
             store=store,

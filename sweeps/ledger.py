@@ -12,6 +12,7 @@ from typing import Any
 from search_spaces.catalogue import Catalogue
 from search_spaces.settings import Setting
 from search_spaces.space import SearchSpace
+from sweeps.cooldowns import epoch_costs
 from sweeps.ends import ENDLESS, Ending, Ends, TimeLeft
 from sweeps.entries import (
     OpenTrial,
@@ -64,7 +65,7 @@ class Ledger:
         self._proposals = Proposals(space)
         self._prunes = space.pruner.name != "none"  # pruners keep what they decided in Optuna's attributes
         acting = frozenset(name for name, entry in catalogue.schedules.items() if entry.watches)
-        self._families = Families(prefixes, space.epochs, acting)
+        self._families = Families(prefixes, space.epochs, acting, epoch_costs(space))
         self._ends = Ends(space)
         self._settings: dict[int, SettingEntry] = {}  # of open trials, by index
         self._queue = ProposalQueue(space, self.budget, self._proposals)

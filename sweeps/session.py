@@ -67,7 +67,10 @@ class Session:
         self._lanes = [
             Lane(number=number, workers=workers, next_round=first) for number, workers in enumerate(groups)
         ]
-        self._assignments = Assignments(self._ledger.open, self._ledger.row_at_start)
+        leaders = self._ledger.leaders  # those that confirm are given up by no pruner
+        self._assignments = Assignments(
+            self._ledger.open, self._ledger.row_at_start, lambda trial: not leaders.confirms(trial.row)
+        )
         self._to_start: list[int] = []
         self._usage = Usage.restored(run.store.sweep(run.sweep_id).usage)
         self._time = TimeSpent(run.space.budget, self._usage, clock=run.clock, workers=pool.workers)

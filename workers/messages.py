@@ -41,6 +41,7 @@ class Admission:
     number: int
     seed: int
     setting: Setting
+    cools: bool = True  # whether copies of it are cooled down, where the sweep has cooldowns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -283,7 +283,8 @@ class Population:
 
     def _is_to_cool(self, turn: Turn) -> bool:
         """Whether a copy of the row is to be cooled down from the end of its turn."""
-        return is_due(self._cooldown, turn.epoch.epoch, self._recipe.epochs)
+        wanted = any(rider.trial.cools for rider in turn.row.riders)
+        return wanted and is_due(self._cooldown, turn.epoch.epoch, self._recipe.epochs)
 
     def _padding(self, rows: int) -> int:
         """Copies of the first row to put behind ``rows`` that are too few, or whose tails would matter."""

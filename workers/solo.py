@@ -49,7 +49,7 @@ class SoloTrial:
         """
         self.number = trial.number
         self.epochs_done = 0
-        self._cooldown = cooldown
+        self._cooldown = cooldown if trial.cools else None
         self._noted = noted
         self._recipe = recipe = recipe.for_one_trial()
         self._seed = trial.seed

@@ -292,3 +292,10 @@ def test_rows_that_are_not_cooled_down_are_told_first() -> None:
     trained(rows, [trial(0, **NUMBERS)], 1)
     rows.admit(trial(1, **NUMBERS))
     assert [(one.number, one.epoch) for one in rows.advance([0, 1])] == [(1, 1), (0, 2)]
+
+
+def test_a_row_is_cooled_down_where_anyone_on_it_is_to_be() -> None:
+    wanted, unwanted = trial(0, **NUMBERS), replace(trial(1, **NUMBERS), cools=False)
+    alone = replace(trial(2, **{**NUMBERS, "lr": 0.1}), cools=False)
+    outcomes = trained(rows_of(Cooldown(epochs=1, at=(1,))), [wanted, unwanted, alone], 1)
+    assert [(one.number, COOLED in one.metrics) for one in outcomes] == [(2, False), (0, True), (1, True)]  # type: ignore[union-attr]

@@ -6,15 +6,21 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from dashboards.preview import print_preview
+from search_spaces.confirming import Confirm
+from search_spaces.limits import Limits
 from search_spaces.space import Metric, Pruner, SearchSpace
-from sweeps.cooldowns import cooldown_epochs, cooldown_of, cooled_score
+from sweeps import ends, ledger
+from sweeps.cooldowns import RUNGS, cooldown_epochs, cooldown_of, cooled_score, epoch_costs
 from sweeps.exports import as_csv, curve_columns, curve_values
-from sweeps.records import SweepState
+from sweeps.records import SweepState, TrialState
 from sweeps.runner import run_sweep
 from sweeps.session import SweepRun
 from sweeps.store import Store, open_store
@@ -139,16 +145,44 @@ def test_a_killed_sweep_goes_on_as_the_undisturbed_one(
     assert any(COOLED in one.extra for one in measurements)
 
 
-def test_what_a_pruner_asks_for() -> None:
-    plain = space()
-    assert cooldown_of(plain, (1, 2, 4)) is None
-    asked = replace(plain, pruner=Pruner(name="asha", arguments={"cooldown_epochs": 3}))
-    assert cooldown_of(asked, (1, 5, 6)) == Cooldown(epochs=3, at=(1, 5))
-    assert cooldown_of(asked, (6, 7)) is None
-    assert cooldown_of(asked, ()) is None
-    none = replace(plain, pruner=Pruner(name="asha", arguments={"cooldown_epochs": 0}))
-    assert cooldown_of(none, (1,)) is None
+def asking(**arguments: Any) -> SearchSpace:
+    """A space whose pruner judges at the epochs that it is given."""
+    return replace(space(), pruner=Pruner(name="made up", arguments=arguments))
+
+
+def test_what_a_pruner_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RUNGS, "made up", lambda arguments, _: arguments["at"])
     assert EPOCHS == 8
+    assert cooldown_of(asking(cooldown_epochs=3, at=(1, 5, 6))) == Cooldown(epochs=3, at=(1, 5))
+    assert epoch_costs(asking(cooldown_epochs=3, at=(1, 5, 6))) == (4, 1, 1, 1, 4, 1, 1, 1)
+    for at, epochs in (((6, 7), 3), ((), 3), ((1, 2), 0)):
+        none = asking(cooldown_epochs=epochs, at=at)
+        assert cooldown_of(none) is None
+        assert epoch_costs(none) == (1,) * 8
+    assert cooldown_of(asking(at=(1, 2))) is None
+    assert cooldown_of(space(pruner=Pruner(name="asha"))) is None
+
+
+@pytest.mark.parametrize("limit", [40, 77, 100, 131])
+def test_a_budget_of_epochs_is_not_overrun(store: Store, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    for room in (ledger, ends):
+        monkeypatch.setattr(room, "epoch_costs", lambda _: (3, 1, 1, 3, 1, 1, 1, 1))
+    space_ = space(budget=Limits(epochs=limit), concurrency=5)
+    sweep_id = run(store, space_)
+    trained = store.epochs_trained_total(sweep_id)
+    assert limit - 2 * sum((3, 1, 1, 3, 1, 1, 1, 1)) < trained <= limit
+    assert all(trial.state is not TrialState.cancelled for trial in store.trials(sweep_id))
+
+
+def test_trials_that_confirm_leaders_have_none(store: Store) -> None:
+    space_ = space(concurrency=5, trials=6, sampler="random", confirm=Confirm(top=2, seeds=2))
+    sweep_id = run(store, space_)
+    cooled = {one.number for one in store.measurements(sweep_id) if one.extra}
+    trials = store.trials(sweep_id)
+    assert {trial.seed for trial in trials if trial.number in cooled} == {0}
+    confirming = [trial for trial in trials if trial.seed != 0]
+    assert len(confirming) == 4
+    assert all(trial.epochs_trained <= trial.epochs_done for trial in confirming)
 
 
 @pytest.mark.parametrize("wrong", [-1, 1.5, True, "two", None])
@@ -165,3 +199,17 @@ def test_a_score_is_cooled_infinitely_bad_or_none() -> None:
     assert cooled_score({"cooldown_val_accuracy": 0.75}, high) == 0.75
     assert cooled_score({"cooldown_diverged": 1.0}, low) == math.inf
     assert cooled_score({"cooldown_diverged": 1.0}, high) == -math.inf
+
+
+def test_the_preview_counts_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RUNGS, "none", lambda arguments, _: (1, 4, 7))
+    told = {}
+    for epochs in (0, 2):
+        console = Console(file=StringIO(), width=200)
+        pruner = Pruner(name="none", arguments={"cooldown_epochs": epochs})
+        print_preview(console, space(pruner=pruner, execution="stacked", budget=Limits(epochs=400)))
+        told[epochs] = console.file.getvalue()  # type: ignore[attr-defined]
+    line = "cooldowns of 2 epochs after 2 of a trial's epochs, 1, 4: at most 4 epochs a trial more\n"
+    assert line in told[2]
+    assert "cooldowns" not in told[0]
+    assert ("which take 344 at most" in told[0], "would take 516 at most" in told[2]) == (True, True)

@@ -243,6 +243,7 @@ def test_rows_whose_own_trial_has_ended_are_counted_for_the_first_that_rode_on_t
 
 def test_schedules_that_may_act_at_any_time_are_counted_apart() -> None:
     prefixes_ = [(0, 0, 0), (0, 0, 2), (0, 0, 0)]
-    assert rows_at_most(prefixes_, [False, False, False]) == 1 + 1 + 2
-    assert rows_at_most(prefixes_, [False, False, True]) == 1 + 1 + 2 + 3
-    assert rows_at_most([], []) == 0
+    assert rows_at_most(prefixes_, [False, False, False], (1, 1, 1)) == 1 + 1 + 2
+    assert rows_at_most(prefixes_, [False, False, True], (1, 1, 1)) == 1 + 1 + 2 + 3
+    assert rows_at_most(prefixes_, [False, False, True], (1, 3, 1)) == 1 + 3 * 1 + 2 + 5
+    assert rows_at_most([], [], (1, 1, 1)) == 0

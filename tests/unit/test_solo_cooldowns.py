@@ -182,6 +182,12 @@ def test_hooks_of_parameters_would_be_missing_in_a_copy() -> None:
     ]
 
 
+def test_none_of_a_trial_that_is_to_have_none() -> None:
+    unwanted = replace(trial(), cools=False)
+    found = trained(SoloTrial(RECIPES["batch norm"](), unwanted, cooldown=COOLDOWN))
+    assert found == trained(SoloTrial(RECIPES["batch norm"](), unwanted))
+
+
 def test_training_data_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     """A task may hold them; that is no reason to have them twice."""
     from workers import solo as solo_room
