@@ -11,7 +11,7 @@ from search_spaces.nodes import Entry, Listing, Node, Scalar, Table
 from search_spaces.ranges import Choice, Effective, Fixed, Integer, Range, Tuple, Value
 from search_spaces.space import OptimizerSpace, ScheduleSpace
 from search_spaces.start_values import is_effective, placed
-from search_spaces.writing import value_text
+from search_spaces.value_text import value_text
 
 Space = OptimizerSpace | ScheduleSpace
 

@@ -10,7 +10,7 @@ from search_spaces.space import SearchSpace, dimensions
 from search_spaces.start_classes import Said, WrittenPoint, placed_value, take_class
 from search_spaces.start_values import compatible, on_grid, proposals_of, sets_itself
 from search_spaces.starts import StartPoint
-from search_spaces.writing import value_text, word_text
+from search_spaces.value_text import value_text, word_text
 
 WANTED = "a list of points, such as [{lr: 0.1, momentum: 0.9}]; [] for none, not even PyTorch's defaults"
 WANTED_POINT = "a point: names of settings with a value each, such as {lr: 0.1, momentum: 0.9}"

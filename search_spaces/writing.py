@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from search_spaces.catalogue import Catalogue
 from search_spaces.confirming import Confirm
 from search_spaces.default_starts import default_starts
 from search_spaces.limits import ARGUMENTS, BUDGETS, Limits, Terminator
 from search_spaces.range_test import RangeTest
-from search_spaces.ranges import Choice, Fixed, Integer, Log, LogOneMinus, Numeric, Range, Tuple, Value
 from search_spaces.space import Metric, OptimizerSpace, Pruner, ScheduleSpace, SearchSpace
+from search_spaces.value_text import range_text, value_text, word_text
 
 HEAD = ""
 """Stands for the file as a whole among the comments: what is said before its first field."""
 
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
-_NOT_TEXT = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
 _NO_COMMENTS: Mapping[str, Sequence[str]] = {}
 _ALWAYS = frozenset({"name", "task", "metric", "epochs", "trials"})
 _PLAINEST = SearchSpace(
     name="", task="", metric=Metric(name="", goal=""), epochs=0, optimizers=(), trials=0, concurrency=1
 )
-"""Every default of the file format."""
+"""Every default of the file format, but for the concurrency, which hangs on the trials."""
 
 
 def write_space(
@@ -43,10 +39,11 @@ def write_space(
     take them for numbers, too. The ``catalogue`` knows when each schedule steps unless the file says so.
     """
     page = _Page(comments)
+    plainest = replace(_PLAINEST, concurrency=max(1, min(64, space.trials // 8)))
     page.comment(HEAD, 0)
     for name, write in _FIELDS.items():
         text = write(space)
-        if text is not None and (name in said or name in _ALWAYS or text != write(_PLAINEST)):
+        if text is not None and (name in said or name in _ALWAYS or text != write(plainest)):
             for inner in page.comments:
                 if inner.startswith(f"{name}."):
                     page.comment(inner, 0)
@@ -63,51 +60,6 @@ def write_space(
             for argument, range_ in space.task_arguments.items():
                 page.put(f"{name}.{argument}", f"{word_text(argument)}: {range_text(range_)}", 1)
     return "\n".join(page.lines) + "\n"
-
-
-def range_text(range_: Range) -> str:
-    """A range as it stands in a sweep file, on one line."""
-    if isinstance(range_, Fixed):
-        listed = isinstance(range_.value, tuple)
-        return f"{{value: {value_text(range_.value)}}}" if listed else value_text(range_.value)
-    if isinstance(range_, Choice):
-        return f"[{', '.join(range_text(option) for option in range_.options)}]"
-    if isinstance(range_, Tuple):
-        return f"{{tuple: [{', '.join(range_text(item) for item in range_.items)}]}}"
-    points = "" if range_.points is None else f", points: {range_.points}"
-    return f"{{{_axis(range_)}: [{value_text(range_.low)}, {value_text(range_.high)}]{points}}}"
-
-
-def value_text(value: Value) -> str:
-    """A plain value as it stands in a sweep file."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return _float_text(value)
-    if isinstance(value, tuple):
-        return f"[{', '.join(value_text(item) for item in value)}]"
-    return word_text(value) if isinstance(value, str) else str(value)
-
-
-def word_text(text: str) -> str:
-    """Text as it stands in a sweep file: in quotes where a reader of YAML 1.1 or 1.2 needs them."""
-    if _PLAIN.fullmatch(text) and text.lower() not in _NOT_TEXT:
-        return text
-    return json.dumps(text, ensure_ascii=not text.isprintable())
-
-
-def _float_text(value: float) -> str:
-    """The shortest digits that give the same number; YAML 1.1 takes 1e-05 for text, 1.0e-05 for a number."""
-    mantissa, exponent, power = repr(value).partition("e")
-    return f"{mantissa}{exponent}{power}" if "." in mantissa or not exponent else f"{mantissa}.0e{power}"
-
-
-def _axis(range_: Numeric) -> str:
-    if isinstance(range_, Integer):
-        return "int_log" if range_.log else "int"
-    return "log" if isinstance(range_, Log) else "log1m" if isinstance(range_, LogOneMinus) else "uniform"
 
 
 @dataclass(slots=True)
@@ -209,10 +161,6 @@ def _start(space: SearchSpace) -> str | None:
     return f"[{', '.join(own)}]" if own or turned_off else None
 
 
-def _concurrency(space: SearchSpace) -> str | None:
-    return None if space.concurrency == max(1, min(64, space.trials // 8)) else str(space.concurrency)
-
-
 def _block(space: SearchSpace) -> None:
     """Stand for a field of several lines."""
 
@@ -231,7 +179,7 @@ _FIELDS: Mapping[str, Callable[[SearchSpace], str | None]] = {
     "seed": lambda space: str(space.seed),
     "seeds": lambda space: value_text(space.seeds),
     "trials": lambda space: str(space.trials),
-    "concurrency": _concurrency,
+    "concurrency": lambda space: str(space.concurrency),
     "sampler": lambda space: word_text(space.sampler),
     "start": _start,
     "pruner": lambda space: _pruner(space.pruner),
@@ -245,7 +193,7 @@ _FIELDS: Mapping[str, Callable[[SearchSpace], str | None]] = {
     "confirm": lambda space: _confirm(space.confirm),
     "range_test": lambda space: _range_test(space.range_test),
 }
-"""How each field of the file is written on one line; None: not on one line, or as its default."""
+"""How each field of the file is written on one line; None: not on one line."""
 
 WRITTEN = frozenset(
     {

@@ -416,6 +416,20 @@ def best(
 
 @app.command()
 @_told_once
+def narrow(sweep: SweepArgument, home: HomeOption = None, database: DatabaseOption = None) -> None:
+    """Print the sweep file to try after a SWEEP, with reasons. E.g. ravine narrow 3 > next.yaml."""
+    from dashboards.next_file import changes_table, next_file
+
+    with _store(_home(home, database), read_only=True) as store:
+        found = next_file(store, store.find_sweep(sweep))
+    people.print(changes_table(found.changes))
+    for note in found.notes:
+        people.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+    typer.echo(found.text, nl=False)
+
+
+@app.command()
+@_told_once
 def check(
     file: FileArgument, trials: TrialsOption = None, epochs: EpochsOption = None, seed: SeedOption = None
 ) -> None:

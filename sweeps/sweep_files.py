@@ -147,18 +147,25 @@ def stored_space(sweep: SweepRow) -> SearchSpace:
     Only a sweep that the command line launched may run a task file, the one that it was launched with.
     Raises BadInput where that has changed, and SpaceErrors.
     """
-    from workers.local_code import LocalCode
-
-    spec = sweep.spec
-    problem = task_file_problem(spec)
+    problem = task_file_problem(sweep.spec)
     if problem is not None:
         raise BadInput(
             f"{problem}, so the curves of sweep {sweep.id} could not be compared with those to come. "
             "Put it back as it was to resume, or launch a new sweep with it as it is."
         )
-    code = LocalCode({}, known=spec["paths"]) if "paths" in spec else None
-    overrides = Overrides(**spec["overrides"])
-    return checked_space(spec["source"], f"sweep {sweep.id}", spec["stem"], overrides, code).space
+    overrides = Overrides(**sweep.spec["overrides"])
+    return space_of(sweep, sweep.spec["source"], f"sweep {sweep.id}", overrides).space
+
+
+def space_of(sweep: SweepRow, text: str, source: str, overrides: Overrides) -> LoadedSpace:
+    """``text`` read as the sweep's own file is: it may name the task file that the sweep was launched with.
+
+    Raises SpaceErrors.
+    """
+    from workers.local_code import LocalCode
+
+    code = LocalCode({}, known=sweep.spec["paths"]) if "paths" in sweep.spec else None
+    return checked_space(text, source, sweep.spec["stem"], overrides, code)
 
 
 def task_file_problem(spec: Mapping[str, Any]) -> str | None:
