@@ -45,7 +45,7 @@ class RangeTrials:
 
         Raises what the task's own code raises.
         """
-        data = _shortened(recipe.data, setting.batch_size, updates).to(recipe.device)
+        data = shortened(recipe.data, setting.batch_size, updates).to(recipe.device)
         self._recipe = dataclasses.replace(recipe, data=data)
         self._setting = setting
         self._updates_per_epoch = data.updates_per_epoch(setting.batch_size)
@@ -159,7 +159,7 @@ class _RowLosses:
             yield trained.losses
 
 
-def _shortened(data: Data, batch_size: int, updates: int) -> Data:
+def shortened(data: Data, batch_size: int, updates: int) -> Data:
     """Data with epochs of no more than ``updates``, of examples picked at random, and few to validate on."""
     few = dataclasses.replace(
         data,

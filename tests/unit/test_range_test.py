@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
 from search_spaces.settings import Setting
+from workers.messages import Admission, Measured
+from workers.population import Population
 from workers.range_question import RangeQuestion, Stopped
 from workers.range_test import range_test, with_momentum
+from workers.range_trials import RangeTrials, Trial, shortened
 from workers.rate_curves import RateFinding
+from workers.recipe import Recipe
+from workers.solo import SoloTrials
+from workers.tasks.registry import make_task, task_data
 
 QUADRATIC = RangeQuestion(
     task="quadratic",
@@ -116,7 +124,56 @@ def test_whoever_asked_may_stop_it() -> None:
         range_test(replace(QUADRATIC, stacked=False), lambda: True)
 
 
-def test_what_it_costs_at_most_is_what_it_takes() -> None:
-    taken = found(QUADRATIC)
-    held = sum(len(finding.held) for finding in taken)
-    assert QUADRATIC.most_updates == 3 * 200 + held * 100
+def test_what_it_costs_at_most_is_what_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+    losses = RangeTrials.losses
+
+    def counted(trials: RangeTrials, wanted: Sequence[Trial], updates: int) -> list[list[float]]:
+        taken.append(len(wanted) * updates)
+        return losses(trials, wanted, updates)
+
+    monkeypatch.setattr(RangeTrials, "losses", counted)
+    found(QUADRATIC)
+    assert QUADRATIC.most_updates == sum(taken) == 3 * 200 + 3 * 14 * 100
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "NAdam"])
+@pytest.mark.parametrize("stacked", [True, False])
+def test_its_trials_are_trained_as_those_of_a_sweep(optimizer: str, stacked: bool) -> None:
+    """NAdam carries numbers on from epoch to epoch; the mean over an epoch is a sweep's train_loss."""
+    arguments = {"lr": 0.01, "momentum": 0.9} if optimizer == "SGD" else {"lr": 0.01}
+    setting = Setting(optimizer=optimizer, arguments=arguments, batch_size=64)
+    recipe = Recipe(
+        task=make_task("digits-mlp", ()), data=task_data("digits-mlp", ()), epochs=3, metric="val_loss"
+    )
+    updates = recipe.data.updates_per_epoch(64)
+    trials = RangeTrials(recipe, setting, updates=3 * updates, stacked=stacked, stopped=lambda: False)
+    (losses,) = trials.losses([(setting, 7)], 3 * updates)
+    population = Population(recipe, optimizer=optimizer, batch_size=64, width=4)
+    bench = population if stacked else SoloTrials(recipe)
+    bench.admit(Admission(number=0, seed=7, setting=setting))
+    for epoch in range(3):
+        (measured,) = bench.advance([0])
+        assert isinstance(measured, Measured)
+        of_epoch = losses[epoch * updates : (epoch + 1) * updates]
+        assert math.fsum(of_epoch) / updates == measured.train_loss
+
+
+def test_a_trial_alone_ends_where_it_has_diverged() -> None:
+    """A norm beyond what numbers hold would be an error."""
+    (finding,) = found(replace(QUADRATIC, momenta=(0.0,), high=1000.0, updates=400, stacked=False))
+    assert [loss is None for rate, loss in finding.held if rate > 3.0] == [True] * sum(
+        rate > 3.0 for rate, _ in finding.held
+    )
+
+
+def test_of_long_epochs_examples_are_picked_at_random() -> None:
+    data = task_data("digits-mlp", ())
+    assert shortened(data, 32, 200).train_inputs is data.train_inputs
+    cut = shortened(data, 16, 40)
+    assert cut.updates_per_epoch(16) == 40
+    rows = {tuple(row.tolist()): index for index, row in enumerate(data.train_inputs)}
+    places = [rows[tuple(row.tolist())] for row in cut.train_inputs]
+    assert len(set(places)) > 630  # a few pictures are there twice
+    assert max(places) > 1300
+    assert shortened(task_data("quadratic", ()), 1, 10).full_batch_updates == 10
