@@ -15,7 +15,7 @@ from search_spaces.settings import Setting
 from workers.anatomy import anatomy_of
 from workers.epoch_training import EpochTraining, RowEpoch
 from workers.memory import is_out_of_memory, release_cached_memory
-from workers.messages import Admission, Diverged
+from workers.messages import Admission
 from workers.optimization import Horizon
 from workers.population import MINIMUM_WIDTH
 from workers.randomness import data_order
@@ -98,11 +98,9 @@ class RangeTrials:
         for _ in range(epochs):
             if self._stopped():
                 raise Stopped
-            outcome = alone.advance()
+            alone.advance()
             found += alone.losses
-            if isinstance(outcome, Diverged):
-                break
-        return found + [math.inf] * (epochs * self._updates_per_epoch - len(found))
+        return found
 
 
 class _RowLosses:
