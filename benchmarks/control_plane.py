@@ -119,6 +119,7 @@ def answer(question: Question) -> Answer:
 
 def _run(question: Question, store: Store, server: psutil.Process | None) -> Answer:
     from search_spaces.files import load_space
+    from workers.equivalence import TrainedRates
     from workers.prefixes import prefixes
     from workers.torch_catalogue import torch_catalogue
 
@@ -140,6 +141,7 @@ def _run(question: Question, store: Store, server: psutil.Process | None) -> Ans
         interrupted=lambda: False,
         now=time,
         prefixes=partial(prefixes, space.task, space.epochs),
+        rates=TrainedRates(task=space.task, epochs=space.epochs),
     )
     profiler = cProfile.Profile() if question.profile else None
     with timed_methods(PARTS) as clocks:

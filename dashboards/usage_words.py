@@ -18,7 +18,7 @@ def epochs_words(asked: int, trained: int) -> str:
     if trained > asked:
         return f"{asked:,} asked for, {trained:,} trained, those of cooldowns among them"
     return (
-        f"{asked:,} asked for, {trained:,} trained: trials that begin alike were trained together "
+        f"{asked:,} asked for, {trained:,} trained: what trials have in common was trained once "
         f"({asked / trained:.2f}x)"
     )
 

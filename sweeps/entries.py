@@ -32,11 +32,35 @@ class OpenTrial:
     fork_step: int | None = None  # updates made on the parent's row
 
     @property
+    def repeats(self) -> bool:
+        """As :attr:`TrialRow.repeats`."""
+        return self.parent_number is not None and self.epochs_trained == 0
+
+    @property
     def rides_on(self) -> int | None:
         """The trial whose row it was last on, its own included; None before its first epoch."""
         if self.step == 0:
             return None
         return self.parent_number if self.fork_step == self.step else self.row.number
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a setting ended that was trained."""
+
+    how: str  # finished | pruned | failed, as Optuna was told
+    trials: tuple[tuple[TrialProgress, int], ...]  # by seed: the end, and the updates made until then
+
+    @property
+    def failed(self) -> bool:
+        """Whether any of its trials did."""
+        return any(progress.state is TrialState.failed for progress, _ in self.trials)
+
+    @property
+    def value(self) -> float | None:
+        """The mean over the seeds, where it finished."""
+        values = [progress.value for progress, _ in self.trials if progress.value is not None]
+        return math.fsum(values) / len(values) if self.how == "finished" else None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,6 +73,11 @@ class SettingEntry:
     values: dict[int, dict[int, float]] = field(default_factory=dict)  # not heard yet: by epoch, then trial
     heard: int = 0  # last epoch whose mean Optuna has heard
     end: str | None = None  # finished | pruned | failed, as told
+    ends: dict[int, tuple[TrialProgress, int]] = field(default_factory=dict)  # by trial, with its updates
+
+    def ended(self) -> Ended:
+        """How it ended, once all its trials have."""
+        return Ended(self.end or "failed", tuple(self.ends[number] for number in self.numbers))
 
     def mean(self, epoch: int) -> float | None:
         """Mean over the seeds once all have reached ``epoch``."""
@@ -147,6 +176,39 @@ def to_progress(
         cause=cause,
         detail=detail,
     )
+
+
+def step_at_end(step: int, detail: Mapping[str, Any] | None) -> int:
+    """Updates that a trial made: ``step`` in stored epochs, more in one that it diverged in."""
+    diverged_at = (detail or {}).get("step")
+    return step if diverged_at is None else int(diverged_at)
+
+
+def ended_as(trial: TrialRow) -> TrialProgress:
+    """How a stored trial ended."""
+    return TrialProgress(**{name: getattr(trial, name) for name in TrialProgress.__slots__})
+
+
+def new_trials(
+    space: SearchSpace, catalogue: Catalogue, index: int, setting: Setting, place: Place
+) -> list[NewTrial]:
+    """The trials of a setting, one per seed; ``place`` of the first."""
+    typed = typed_columns(space, catalogue, setting)
+    plain = setting.to_json()
+    return [
+        NewTrial(
+            number=place.number + position,
+            setting_index=index,
+            seed=seed,
+            admitted_round=place.admitted_round,
+            lane=place.lane,
+            optimizer=setting.optimizer,
+            schedule=setting.schedule.name,
+            setting=plain,
+            **typed,
+        )
+        for position, seed in enumerate(space.seeds)
+    ]
 
 
 def typed_columns(space: SearchSpace, catalogue: Catalogue, setting: Setting) -> dict[str, Any]:

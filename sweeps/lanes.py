@@ -79,4 +79,5 @@ def merged(records: Sequence[RoundRecord]) -> RoundRecord:
         proposals=tuple(proposal for record in records for proposal in record.proposals),
         attributes={index: found for record in records for index, found in record.attributes.items()},
         trials=tuple(trial for record in records for trial in record.trials),
+        copies={number: of for record in records for number, of in record.copies.items()},
     )

@@ -92,6 +92,7 @@ def run_stored_sweep(
     from sweeps.measured_plan import width_of
     from sweeps.range_test import searched_space
     from sweeps.range_test_words import range_test_words
+    from workers.equivalence import TrainedRates
     from workers.prefixes import prefixes
     from workers.torch_catalogue import catalogue_for
 
@@ -132,6 +133,9 @@ def run_stored_sweep(
             interrupted=interrupted,
             now=time,
             prefixes=partial(prefixes, space.task, space.epochs) if setup.forks else None,
+            rates=(
+                None if plan["execution"] == "loop" else TrainedRates(task=space.task, epochs=space.epochs)
+            ),
         )
 
         def start() -> Pool:

@@ -32,6 +32,7 @@ class Leaders:
         self._sign = 1.0 if goal == "minimize" else -1.0
         self._found: dict[int, dict[int, float]] = {}  # by the search: by setting, then seed
         self._rows: dict[int, NewTrial] = {}  # a trial of each of these settings
+        self._own: set[int] = set()  # of them, those of which a trial repeats no other
         self.results: dict[int, dict[int, float]] = {}  # of confirming trials, as the race takes them
         self._open: dict[int, tuple[int, int]] = {}  # (setting, seed) of open confirming trials by number
         self._next_number = 0
@@ -53,8 +54,8 @@ class Leaders:
         if self.confirms(trial):
             self._open[trial.number] = (trial.setting_index, trial.seed)
 
-    def end(self, trial: NewTrial, state: TrialState, value: float | None) -> None:
-        """A trial that had begun has ended."""
+    def end(self, trial: NewTrial, state: TrialState, value: float | None, *, repeats: bool = False) -> None:
+        """A trial that had begun has ended; ``repeats``: all its epochs are those of another's row."""
         if self._confirm is None:
             return
         finished = state is TrialState.finished and value is not None
@@ -66,6 +67,8 @@ class Leaders:
         elif finished:
             self._found.setdefault(trial.setting_index, {})[trial.seed] = loss
             self._rows.setdefault(trial.setting_index, trial)
+            if not repeats:
+                self._own.add(trial.setting_index)
 
     def wanted(self) -> list[tuple[int, int]]:
         """(setting, seed) of the trials that are to begin now, in their order. The search must be over."""
@@ -104,7 +107,8 @@ class Leaders:
         """How the race stands, where there is one. The search must be over."""
         if self._race is None:
             assert self._confirm is not None  # noqa: S101 - or nobody asks
-            leaders = leaders_of(self._found, self._rows, seeds=len(self._seeds), top=self._confirm.top)
+            own = {setting: self._found[setting] for setting in self._found if setting in self._own}
+            leaders = leaders_of(own, self._rows, seeds=len(self._seeds), top=self._confirm.top)
             self._race = run_race(leaders, self.fresh_seeds, self.results, self._confirm.error_rate)
         return self._race
 

@@ -10,22 +10,26 @@ from dataclasses import replace
 from typing import Any
 
 from search_spaces.catalogue import Catalogue
-from search_spaces.settings import Setting
+from search_spaces.settings import Beginning, Setting
 from search_spaces.space import SearchSpace
 from sweeps.cooldowns import epoch_costs
 from sweeps.ends import ENDLESS, Ending, Ends, TimeLeft
 from sweeps.entries import (
+    Ended,
     OpenTrial,
     SettingEntry,
     break_off,
     measure,
+    new_trials,
+    step_at_end,
     to_measurement,
     to_open,
     to_progress,
-    typed_columns,
 )
+from sweeps.equivalents import Copied, Equivalents
 from sweeps.families import Families, Prefixes, epochs_of_rows
 from sweeps.leaders import Leaders
+from sweeps.likeness import Rates
 from sweeps.plan import ROUNDS_IN_FLIGHT, Budget, Place, free_rows, lane_share
 from sweeps.proposal_queue import ProposalQueue
 from sweeps.proposals import Asked, Proposals
@@ -39,7 +43,7 @@ from sweeps.records import (
     TrialRow,
     TrialState,
 )
-from sweeps.settings_history import settings_of, told
+from sweeps.settings_history import settings_of, stored_ends, told
 from workers.messages import Diverged, Failed, Measured, Outcome
 
 
@@ -47,10 +51,17 @@ class Ledger:
     """State of one running sweep."""
 
     def __init__(
-        self, space: SearchSpace, catalogue: Catalogue, *, lanes: int = 1, prefixes: Prefixes | None = None
+        self,
+        space: SearchSpace,
+        catalogue: Catalogue,
+        *,
+        lanes: int = 1,
+        prefixes: Prefixes | None = None,
+        rates: Rates | None = None,
     ) -> None:
         """An empty sweep whose trials share rows as ``prefixes`` says, or none.
 
+        Settings whose ``rates`` agree to the end are trained once; where None, those that are the same are.
         Raises ValueError where the pruner refuses its arguments, TerminatorUnavailable.
         """
         self._space = space
@@ -68,7 +79,8 @@ class Ledger:
         self._families = Families(prefixes, space.epochs, acting, epoch_costs(space))
         self._ends = Ends(space)
         self._settings: dict[int, SettingEntry] = {}  # of open trials, by index
-        self._queue = ProposalQueue(space, self.budget, self._proposals)
+        self._equivalents = Equivalents(catalogue, rates)
+        self._queue = ProposalQueue(space, self.budget, self._proposals, self._equivalents)
         self.leaders = Leaders(space.confirm, space.seeds, space.metric.goal)
         self.open: dict[int, OpenTrial] = {}
         self._of_lane: dict[int, dict[int, OpenTrial]] = {}  # the open ones, by lane
@@ -101,11 +113,20 @@ class Ledger:
         searched = [trial for trial in trials if not self.leaders.confirms(trial)]
         settings = settings_of(proposals, searched, values, self.budget.epochs)
         self._proposals.rebuild([told(proposal, settings[proposal.index]) for proposal in proposals])
-        self._queue.restore(proposals, {trial.setting_index for trial in searched})
+        self._restore_equivalents(proposals, settings, stored_ends(searched, settings, steps))
         self._ends.restore(ending, settings)
         of_open = {trial.row.setting_index for trial in self.open.values()}
         self._settings = {index: settings[index] for index in sorted(of_open)}
         self._join_families()
+
+    def _restore_equivalents(
+        self, proposals: Sequence[Proposal], settings: Sequence[SettingEntry], ended: Mapping[int, Ended]
+    ) -> None:
+        """Tell which settings wait for an equivalent one and which are only asked ahead."""
+        asked = [self._proposals.again(one.index, one.parameters, one.attributes) for one in proposals]
+        self._equivalents.restore([one.setting for one in asked], ended)
+        without_trials = [one for one in asked if not settings[one.index].numbers]
+        self._queue.restore(len(asked) - len(without_trials), without_trials)
 
     def spread_over_lanes(self) -> None:
         """Give open trials to the lanes anew, as if each lane's next round were its first.
@@ -139,15 +160,18 @@ class Ledger:
         No report precedes the rounds that are sent at once, so their settings are proposed together.
         """
         self._ends.time = time
-        proposals: tuple[Proposal, ...] = ()
-        trials: tuple[NewTrial, ...] = ()
+        trials: list[NewTrial] = []
+        copied = Copied()
         for ahead in range(ROUNDS_IN_FLIGHT):
             for lane, first_round in first_rounds.items():
-                more_proposals, more_trials = self._propose(lane, first_round + ahead)
-                proposals += more_proposals
-                trials += more_trials
-        ending = self._ends.to_plain()
-        return RoundRecord(rounds_done=self.rounds_done, proposals=proposals, trials=trials, ending=ending)
+                trials += self._propose(lane, first_round + ahead, copied)
+        record = RoundRecord(
+            rounds_done=self.rounds_done,
+            proposals=self._queue.to_store(),
+            trials=tuple(trials),
+            ending=self._ends.to_plain(),
+        )
+        return copied.added_to(record)
 
     def close_round(
         self,
@@ -190,18 +214,22 @@ class Ledger:
                 changed[index] = after
             if not any(number in self.open for number in setting.numbers):
                 del self._settings[index]
+                self._equivalents.end(index, setting.ended())
+        copied = Copied()
+        self._settle(lane, round_ + ROUNDS_IN_FLIGHT, copied)
         self._ends.decide()
-        proposals, trials = self._propose(lane, round_ + ROUNDS_IN_FLIGHT)
-        return RoundRecord(
+        trials = self._propose(lane, round_ + ROUNDS_IN_FLIGHT, copied)
+        record = RoundRecord(
             rounds_done=self.rounds_done,
             ending=self._ends.to_plain(),
             started=tuple(started),
             measurements=tuple(measurements),
             progress=tuple(progress[number] for number in sorted(progress)),
-            proposals=proposals,
+            proposals=self._queue.to_store(),
             attributes=changed,
-            trials=trials,
+            trials=tuple(trials),
         )
+        return copied.added_to(record)
 
     @property
     def complete(self) -> bool:
@@ -333,7 +361,11 @@ class Ledger:
         self.counts[TrialState.running] -= 1
         self.counts[state] += 1
         self._heard_end(trial, state)
-        return to_progress(trial, state, cause=cause, detail=detail)
+        progress = to_progress(trial, state, cause=cause, detail=detail)
+        if not self.leaders.confirms(trial.row):
+            end = progress, step_at_end(trial.step, detail)
+            self._settings[trial.row.setting_index].ends[trial.row.number] = end
+        return progress
 
     def mark_started(self, numbers: Sequence[int]) -> None:
         """Orders for these waiting trials have been sent; the record being written says so."""
@@ -349,23 +381,56 @@ class Ledger:
             free = [self._free_rows(lane, ahead) // self.budget.seeds for ahead in rounds]
             self._queue.ask_ahead(free if fit is None else [min(room, fit) for room in free])
 
-    def _propose(self, lane: int, round_: int) -> tuple[tuple[Proposal, ...], tuple[NewTrial, ...]]:
-        """Settings for the rows that are free in the round, a family at a time."""
+    def _propose(self, lane: int, round_: int, copied: Copied) -> list[NewTrial]:
+        """Trials for the rows that are free in the round, a family at a time.
+
+        A setting that waits for another takes no row. It counts as one all the same as long as the lane has
+        open trials, so that a sampler is not asked on and on before it has heard of those.
+        """
         self._end_search_without_room()
         joining: list[OpenTrial] = []
+        beside: dict[int, Beginning] = {}  # of the settings of these trials, where trials share rows
         free, coming = self._free_rows(lane, round_), self._epochs_coming()
-        while free >= self.budget.seeds and self.proposes_more and (fit := self._room(coming)) != 0:
-            most = self.budget.settings if self._families.share_rows else free // self.budget.seeds
-            family = self._queue.take(most if fit is None else min(most, fit))
-            for asked in family:
-                joining += self._new_trials(asked, lane, round_)
-            settings = [asked.setting for asked in family]
-            free -= self._families.rows_at_start(settings) * self.budget.seeds
+        unasked, seeds = free, self.budget.seeds
+        while free >= seeds and self.proposes_more and (fit := self._room(coming)) != 0:
+            if unasked < seeds and self.of_lane(lane):
+                break
+            most = self.budget.settings if self._families.share_rows else free // seeds
+            waiting = self._equivalents.waiting
+            trained: list[Setting] = []
+            for asked in self._queue.take(most if fit is None else min(most, fit)):
+                if self._equivalents.take_in(asked, beside):
+                    joining += self._begin(asked, lane, round_)
+                    trained.append(asked.setting)
+                    if self._families.share_rows:
+                        beside[asked.index] = asked.setting.beginning
+            self._settle(lane, round_, copied)
+            taken = self._families.rows_at_start(trained) * seeds
+            free -= taken
+            unasked -= taken + (self._equivalents.waiting - waiting) * seeds
             if coming is not None:
-                coming += self._families.epochs_at_most(settings) * self.budget.seeds
+                coming += self._families.epochs_at_most(trained) * seeds
         joining += self._confirming_trials(lane, round_)
         self._families.join(joining)
-        return self._queue.to_store(), tuple(trial.row for trial in joining)
+        return [trial.row for trial in joining]
+
+    def _settle(self, lane: int, round_: int, copied: Copied) -> None:
+        """Store copies of trials that have ended as their equivalents; train what waited for failed ones."""
+        copies, to_train = self._equivalents.settle()
+        for asked in to_train:
+            self._queue.put_back(asked)
+        for copy in copies:
+            rows = self._new_trials(copy.asked, lane, round_)
+            progress = copy.progress([row.number for row in rows])
+            self._proposals.repeat(copy.asked.index, copy.of, copy.ended.how)
+            entry = SettingEntry(index=copy.asked.index, parameters=copy.asked.parameters)
+            self._ends.setting_ended(entry, copy.ended.how, copy.ended.value)
+            for row, one in zip(rows, progress, strict=True):
+                self.leaders.begin(row)
+                self.leaders.end(row, one.state, one.value, repeats=True)
+                self.counts[one.state] += 1
+                self.epochs_done += one.epochs_done
+            copied.add(rows, progress)
 
     def confirming_record(self, first_rounds: Mapping[int, int]) -> RoundRecord | None:
         """What to store for lanes without anything to do, by lane; None where nothing is to be confirmed."""
@@ -401,25 +466,17 @@ class Ledger:
     def _free_rows(self, lane: int, round_: int) -> int:
         return free_rows(self.rows(lane, round_), lane=lane, budget=self.budget)
 
-    def _new_trials(self, asked: Asked, lane: int, round_: int) -> list[OpenTrial]:
+    def _new_trials(self, asked: Asked, lane: int, round_: int) -> list[NewTrial]:
+        first = Place(number=asked.index * self.budget.seeds, lane=lane, admitted_round=round_)
+        return new_trials(self._space, self._catalogue, asked.index, asked.setting, first)
+
+    def _begin(self, asked: Asked, lane: int, round_: int) -> list[OpenTrial]:
+        """Open the trials of a setting that is to be trained."""
         setting = SettingEntry(index=asked.index, parameters=asked.parameters)
         self._settings[asked.index] = setting
-        typed = typed_columns(self._space, self._catalogue, asked.setting)
         found = []
-        for position, seed in enumerate(self._space.seeds):
-            number = asked.index * self.budget.seeds + position
-            row = NewTrial(
-                number=number,
-                setting_index=asked.index,
-                seed=seed,
-                admitted_round=round_,
-                lane=lane,
-                optimizer=asked.setting.optimizer,
-                schedule=asked.setting.schedule.name,
-                setting=asked.setting.to_json(),
-                **typed,
-            )
-            setting.numbers.append(number)
+        for row in self._new_trials(asked, lane, round_):
+            setting.numbers.append(row.number)
             self.leaders.begin(row)
             found.append(self._admit(row, asked.setting))
         return found
@@ -446,7 +503,7 @@ class Ledger:
         """Those that confirm are no candidates for the best trial: their settings' first ones are."""
         if state is TrialState.finished and not self.leaders.confirms(trial.row):
             self._compare_with_best(trial)
-        self.leaders.end(trial.row, state, trial.value)
+        self.leaders.end(trial.row, state, trial.value, repeats=trial.repeats)
 
     def _compare_with_best(self, trial: OpenTrial) -> None:
         assert trial.value is not None  # noqa: S101 - finished trials have one

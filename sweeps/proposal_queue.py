@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from operator import attrgetter
 
 from search_spaces.samplers import learns
 from search_spaces.space import SearchSpace
+from sweeps.equivalents import Equivalents
 from sweeps.plan import Budget, asked_by_now
 from sweeps.proposals import Asked, Proposals
 from sweeps.records import Proposal
@@ -15,7 +18,9 @@ from sweeps.records import Proposal
 class ProposalQueue:
     """Asks for settings, ahead where that takes time, and keeps what is not stored or has no trials yet."""
 
-    def __init__(self, space: SearchSpace, budget: Budget, proposals: Proposals) -> None:
+    def __init__(
+        self, space: SearchSpace, budget: Budget, proposals: Proposals, equivalents: Equivalents
+    ) -> None:
         """Nothing asked for yet.
 
         Only samplers that take their time are asked ahead, in one lane, and not for families, which stay
@@ -26,17 +31,14 @@ class ProposalQueue:
         self._asks_ahead = learns(space.sampler) and not space.branches and budget.lanes == 1
         self._ahead: deque[Asked] = deque()
         self._unstored: list[Proposal] = []
-        self._admitted = 0  # settings with trials
+        self._equivalents = equivalents
+        self._admitted = 0  # settings with trials, or that wait for those of another
         self._exhausted = False
 
-    def restore(self, proposals: Sequence[Proposal], with_trials: Collection[int]) -> None:
-        """Go on from stored proposals, of which those ``with_trials``, by index, have been taken."""
-        self._admitted = len(with_trials)
-        self._ahead.extend(
-            self._proposals.again(proposal.index, proposal.parameters, proposal.attributes)
-            for proposal in proposals
-            if proposal.index not in with_trials
-        )
+    def restore(self, admitted: int, without_trials: Sequence[Asked]) -> None:
+        """Go on from stored proposals: so many have trials, and these, in their order, have none yet."""
+        self._admitted = admitted
+        self._put_ahead(without_trials)
 
     @property
     def has_more(self) -> bool:
@@ -58,8 +60,15 @@ class ProposalQueue:
 
         They are stored with the next decision, and know all reports before it.
         """
-        while len(self._ahead) < asked_by_now(free) and (family := self._asked(1)):
-            self._ahead.extend(family)
+        for _ in range(asked_by_now(free) - len(self._ahead)):
+            if not (family := self._asked(1)):
+                break
+            self._put_ahead(family)
+
+    def put_back(self, asked: Asked) -> None:
+        """A setting that waited for another's trials is to have its own."""
+        self._admitted -= 1
+        insort(self._ahead, asked, key=attrgetter("index"))
 
     @property
     def rounds_ahead(self) -> int:
@@ -76,6 +85,13 @@ class ProposalQueue:
         """What was asked for since the last call."""
         proposals, self._unstored = tuple(self._unstored), []
         return proposals
+
+    def _put_ahead(self, family: Sequence[Asked]) -> None:
+        for asked in family:
+            if self._equivalents.take_in(asked):
+                self._ahead.append(asked)
+            else:
+                self._admitted += 1
 
     def _asked(self, most: int) -> tuple[Asked, ...]:
         left = self._budget.settings - self._admitted - len(self._ahead)

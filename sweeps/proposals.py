@@ -126,6 +126,12 @@ class Proposals:
         """The setting ended: ``finished`` (with its last report as value), ``pruned`` or ``failed``."""
         self._study.end(index, how)
 
+    def repeat(self, index: int, of: int, how: str) -> None:
+        """The setting has shown what another has, which has ended, and ends so too."""
+        for epoch, value in self._study.reports(of).items():
+            self._study.report(index, epoch, value)
+        self._study.end(index, how)
+
     def attributes(self, index: int) -> dict[str, Any]:
         """Optuna's system attributes of the setting, as stored with it."""
         return self._study.attributes(index)

@@ -139,6 +139,11 @@ class TrialRow(NewTrial):
     parent_number: int | None = None  # the trial whose row it shared at first
     fork_step: int | None = None  # updates shared with the parent
 
+    @property
+    def repeats(self) -> bool:
+        """Whether all its epochs are those of another trial's row, which it rode on or is a copy of."""
+        return self.parent_number is not None and self.epochs_trained == 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
@@ -193,6 +198,9 @@ class RoundRecord:
     proposals: tuple[Proposal, ...] = ()
     attributes: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)  # changed, by setting index
     trials: tuple[NewTrial, ...] = ()
+    copies: Mapping[int, int] = field(
+        default_factory=dict
+    )  # by number: whose measurements a new trial has too
     usage: Mapping[str, float] | None = None  # replaces the sweep's; None leaves it
     ending: Mapping[str, Any] | None = None  # likewise
 

@@ -17,6 +17,7 @@ from sweeps.families import Prefixes
 from sweeps.lanes import Lane, merged
 from sweeps.lease_keeper import LeaseKeeper
 from sweeps.ledger import Ledger
+from sweeps.likeness import Rates
 from sweeps.plan import ROUNDS_IN_FLIGHT, too_many_failed
 from sweeps.records import Lease, Measurement, RoundRecord, SweepState, TrialState
 from sweeps.replay import Replay
@@ -46,6 +47,7 @@ class SweepRun:
     now: Callable[[], float]  # seconds since 1970
     clock: Callable[[], float] = monotonic  # seconds, for how well workers are used
     prefixes: Prefixes | None = None  # tells which trials share rows; None where they are not stacked
+    rates: Rates | None = None  # tells which settings are trained alike; None where only the loop knows
 
 
 class Session:
@@ -60,7 +62,9 @@ class Session:
         everyone = tuple(range(pool.workers))
         arrival = run.space.order == "arrival"
         groups = [(worker,) for worker in everyone] if arrival else [everyone]
-        self._ledger = Ledger(run.space, run.catalogue, lanes=len(groups), prefixes=run.prefixes)
+        self._ledger = Ledger(
+            run.space, run.catalogue, lanes=len(groups), prefixes=run.prefixes, rates=run.rates
+        )
         repeatable = run.plan.get("execution") != "loop"
         self._replay = Replay(run.sweep_id, self._restore(), repeatable=repeatable)
         first = 1 if arrival else self._ledger.rounds_done + 1

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sweeps.entries import SettingEntry
+from sweeps.entries import Ended, SettingEntry, ended_as, step_at_end
 from sweeps.proposals import Told
-from sweeps.records import Proposal, TrialRow, TrialState
+from sweeps.records import OPEN_STATES, Proposal, TrialRow, TrialState
 
 
 def settings_of(
@@ -29,6 +29,24 @@ def settings_of(
         means = (epoch for epoch in setting.values if setting.mean(epoch) is not None)
         setting.heard = max(means, default=0)
     return settings
+
+
+def stored_ends(
+    trials: Sequence[TrialRow], settings: Sequence[SettingEntry], steps: Mapping[int, int]
+) -> dict[int, Ended]:
+    """How settings ended, by index, whose trials all have; ``steps``: stored updates by trial.
+
+    Notes the ends of trials in the others' entries too.
+    """
+    for trial in trials:
+        if trial.state not in OPEN_STATES:
+            step = step_at_end(steps.get(trial.number, 0), trial.detail)
+            settings[trial.setting_index].ends[trial.number] = ended_as(trial), step
+    return {
+        setting.index: setting.ended()
+        for setting in settings
+        if setting.numbers and len(setting.ends) == len(setting.numbers)
+    }
 
 
 def told(proposal: Proposal, setting: SettingEntry) -> Told:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, tuple_, update
+from sqlalchemy import Connection, Integer, bindparam, select, tuple_, update
 
 from sweeps import store_columns, store_rows
 from sweeps.errors import IllegalTransition, MeasurementConflict, StoreConflict
@@ -33,6 +33,13 @@ _COUNT = (
     .where(sweeps.c.id == bindparam("of_sweep"), sweeps.c.rounds_done <= bindparam("rounds"))
     .values(rounds_done=bindparam("rounds"))
 )
+_COPIED = [column for column in measurements.c if column.name != "number"]
+_COPY = measurements.insert().from_select(
+    ["number", *(column.name for column in _COPIED)],
+    select(bindparam("copy", type_=Integer), *_COPIED).where(
+        measurements.c.sweep_id == bindparam("of_sweep"), measurements.c.number == bindparam("original")
+    ),
+)
 _COUNT_WITH_USAGE = _COUNT.values(usage=bindparam("used"))
 _END = update(sweeps).where(sweeps.c.id == bindparam("of_sweep")).values(ending=bindparam("how"))
 
@@ -55,6 +62,8 @@ def write_round(connection: Connection, sweep_id: int, record: RoundRecord) -> N
         _move(connection, sweep_id, TrialState.running, {"number": record.started})
     if record.measurements:
         _write_measurements(connection, sweep_id, record.measurements)
+    if record.copies:
+        _copy_measurements(connection, sweep_id, record.copies)
     if record.progress:
         _write_progress(connection, sweep_id, record.progress)
 
@@ -140,6 +149,13 @@ def _write_measurements(connection: Connection, sweep_id: int, offered: Sequence
     if _MEASUREMENTS.execute(connection, columns) != len(offered):
         for start in range(0, len(offered), _COMPARED_AT_ONCE):
             _compare(connection, sweep_id, offered[start : start + _COMPARED_AT_ONCE])
+
+
+def _copy_measurements(connection: Connection, sweep_id: int, copies: Mapping[int, int]) -> None:
+    """Give each trial the measurements of another, those of this record among them."""
+    connection.execute(
+        _COPY, [{"of_sweep": sweep_id, "copy": to, "original": of} for to, of in copies.items()]
+    )
 
 
 def _compare(connection: Connection, sweep_id: int, offered: Sequence[Measurement]) -> None:

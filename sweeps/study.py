@@ -109,6 +109,10 @@ class Study:
         if self._keeps:
             self._last[index] = epoch, value
 
+    def reports(self, index: int) -> dict[int, float]:
+        """What an ended setting has reported, by epoch: all that is kept of it."""
+        return dict(self._storage.get_trial(self._ids[index]).intermediate_values) if self._keeps else {}
+
     def should_prune(self, index: int) -> bool:
         """Whether the pruner gives the setting up, after its last report."""
         if not self._prunes:

@@ -127,7 +127,7 @@ def _confirmed(sweep: SweepRow, trials: Sequence[TrialRow], confirm: Confirm) ->
         leaders.begin(trial)
         begun = begun or leaders.confirms(trial)
         if trial.state not in OPEN_STATES and trial.state is not TrialState.cancelled:
-            leaders.end(trial, trial.state, trial.value)
+            leaders.end(trial, trial.state, trial.value, repeats=trial.repeats)
     if not begun or not (race := leaders.race).seeds:
         return None
     best = race.standing[0]
@@ -151,13 +151,14 @@ def _confirmed(sweep: SweepRow, trials: Sequence[TrialRow], confirm: Confirm) ->
 
 
 def _searched(sweep: SweepRow, trials: Sequence[TrialRow], confirm: Confirm | None) -> Verdict:
-    """By the search's own seeds: the settings that finished with all of them."""
+    """By the search's own seeds: the settings that finished with all of them, and repeat no other."""
+    own = {trial.setting_index for trial in _finished(trials) if not trial.repeats}
     seeds = _search_seeds(sweep, trials)
     losses: dict[int, dict[int, float]] = {}
     for trial in _finished(trials):
         losses.setdefault(trial.setting_index, {})[trial.seed] = _loss(sweep, trial)
     ranked = sorted(
-        (setting for setting, found in losses.items() if len(found) == len(seeds)),
+        (setting for setting, found in losses.items() if len(found) == len(seeds) and setting in own),
         key=lambda setting: (rank(losses[setting]), setting),
     )
     named = _named(sweep, trials)

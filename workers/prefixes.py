@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from search_spaces.settings import Setting
-from workers.optimization import Horizon
+from workers.equivalence import training_horizon
 from workers.schedule_table import rate_bits, schedule_path, starting_rates
-from workers.tasks.registry import task_class, training_size
+from workers.tasks.registry import task_class
 
 Prefix = tuple[int, ...]
 """By epoch, the position of the first setting whose rates are the same in all epochs so far."""
@@ -19,14 +19,8 @@ def prefixes(task: str, epochs: int, settings: Sequence[Setting]) -> list[Prefix
 
     A schedule that watches a metric is taken to stay where it is: when it acts is known only when it does.
     """
-    first = settings[0]
-    size = training_size(task, tuple(sorted(first.task_arguments.items())))
     known = task_class(task)
-    horizon = Horizon(
-        epochs=epochs,
-        updates_per_epoch=size.updates_per_epoch(first.batch_size),
-        warmup_epochs=first.warmup_epochs,
-    )
+    horizon = training_horizon(task, epochs, settings[0])
     own_code = known.functions, known.optimizers
     starts = [starting_rates(setting, horizon, *own_code) for setting in settings]
     shared = {start for start, count in Counter(starts).items() if count > 1}

@@ -90,8 +90,7 @@ def starting_rates(
 
     Raises ScheduleRefused.
     """
-    optimizer, _ = construct(setting, horizon, dummy_groups(setting), functions or {}, optimizers or {})
-    return tuple((float(group["lr"]), momentum_of(group)) for group in optimizer.param_groups)
+    return _cached_start(_Key(setting, horizon), _OwnCode(functions or {}), _OwnCode(optimizers or {}))
 
 
 _Table = tuple[GroupRates, ...]
@@ -128,6 +127,15 @@ class _OwnCode(dict[str, Any]):
 @lru_cache(maxsize=4096)
 def _cached_table(key: _Key, functions: _OwnCode, optimizers: _OwnCode) -> _Table:
     return _written_down(key.setting, key.horizon, functions, optimizers)
+
+
+@lru_cache(maxsize=4096)
+def _cached_start(
+    key: _Key, functions: _OwnCode, optimizers: _OwnCode
+) -> tuple[tuple[float, float | None], ...]:
+    groups = dummy_groups(key.setting)
+    optimizer, _ = construct(key.setting, key.horizon, groups, functions, optimizers)
+    return tuple((float(group["lr"]), momentum_of(group)) for group in optimizer.param_groups)
 
 
 def _written_down(setting: Setting, horizon: Horizon, functions: Functions, optimizers: Optimizers) -> _Table:

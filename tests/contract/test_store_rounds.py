@@ -325,3 +325,51 @@ def test_a_sweep_that_ends_early_cancels_what_is_open_and_says_why(store: Store)
     found = store.sweep(lease.sweep_id)
     assert (found.state, found.ended_early) == (SweepState.finished, "time is up")
     assert {trial.state for trial in store.trials(lease.sweep_id)} == {TrialState.cancelled}
+
+
+def test_a_copy_has_the_measurements_of_another_trial(store: Store) -> None:
+    """Also those of the same record, and it begins and ends in one transaction."""
+    lease = with_trials(store, TrialState.running, TrialState.running)
+    store.commit_round(lease, RoundRecord(rounds_done=1, measurements=(measurement(0), measurement(1))))
+    worst = measurement(0, epoch=2, train_loss=-0.0, val_loss=5e-324, grad_norm=None, extra={"score": 1 / 3})
+    copied = replace(progress(2, TrialState.finished, epochs_done=2), parent_number=0, fork_step=88)
+    record = RoundRecord(
+        rounds_done=2,
+        measurements=(worst,),
+        progress=(progress(0, TrialState.finished, epochs_done=2), copied),
+        proposals=(Proposal(index=2, parameters={}, attributes={}),),
+        trials=(new_trial(2),),
+        started=(2,),
+        copies={2: 0},
+    )
+    store.commit_round(lease, record)
+    original, _, copy = store.trials(lease.sweep_id)
+    assert (copy.state, copy.epochs_done, copy.epochs_trained) == (TrialState.finished, 2, 0)
+    assert (copy.parent_number, copy.fork_step, original.parent_number) == (0, 88, None)
+    rows = store.measurements(lease.sweep_id)
+    of = [[repr(replace(row, number=0)) for row in rows if row.number == number] for number in (0, 2)]
+    assert of[0] == of[1]
+    assert len(of[1]) == 2
+    with pytest.raises(StoreConflict):
+        store.commit_round(lease, replace(record, rounds_done=3))
+    assert store.sweep(lease.sweep_id).rounds_done == 2
+
+
+def test_copies_of_several_trials_are_kept_apart(store: Store) -> None:
+    lease = with_trials(store, TrialState.running, TrialState.running)
+    other = with_trials(store, TrialState.running)
+    store.commit_round(other, RoundRecord(rounds_done=1, measurements=(measurement(0, val_loss=9.0),)))
+    store.commit_round(
+        lease,
+        RoundRecord(
+            rounds_done=1,
+            measurements=(measurement(0, val_loss=1.0), measurement(1, val_loss=2.0)),
+            proposals=tuple(Proposal(index=index, parameters={}, attributes={}) for index in (2, 3)),
+            trials=(new_trial(2), new_trial(3)),
+            started=(2, 3),
+            copies={2: 1, 3: 0},
+        ),
+    )
+    found = {row.number: row.val_loss for row in store.measurements(lease.sweep_id)}
+    assert found == {0: 1.0, 1: 2.0, 2: 2.0, 3: 1.0}
+    assert len(store.measurements(other.sweep_id)) == 1

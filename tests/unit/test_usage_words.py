@@ -24,7 +24,7 @@ PLAN = {"execution": "stacked", "device": "cpu", "width": 16, "speeds": {"4": 10
     [
         (192, 192, "192 trained"),
         (0, 0, "0 trained"),
-        (2880, 768, "2,880 asked for, 768 trained: trials that begin alike were trained together (3.75x)"),
+        (2880, 768, "2,880 asked for, 768 trained: what trials have in common was trained once (3.75x)"),
         (2880, 3010, "2,880 asked for, 3,010 trained, those of cooldowns among them"),
     ],
 )
@@ -82,8 +82,7 @@ def test_show_tells_it_and_leaves_out_what_nobody_knows(ended: tuple[SweepRow, l
     console.print(sweep_table(ended[0], {}, 12, 4, []))
     shown = printed(console)
     assert (
-        "\nepochs      12 asked for, 4 trained: trials that begin alike were trained together (3.00x)"
-        in shown
+        "\nepochs      12 asked for, 4 trained: what trials have in common was trained once (3.00x)" in shown
     )
     assert "\nslots       96.4 % occupied" in shown
     assert "\nworkers     idle 4.5 %" in shown

@@ -1,0 +1,336 @@
+"""Settings that are equivalent are trained once, and a sweep is the same as if each had been."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search_spaces.files import load_space
+from search_spaces.ranges import Choice, Fixed
+from search_spaces.space import OptimizerSpace, Pruner, ScheduleSpace, SearchSpace
+from sweeps.equivalents import Equivalents
+from sweeps.records import Owner, SweepState, TrialRow, TrialState
+from sweeps.runner import run_sweep
+from sweeps.session import SweepRun
+from sweeps.store import Store, open_store
+from tests.unit import sweeps_for_tests
+from tests.unit.sweeps_for_tests import (
+    CATALOGUE,
+    FakePool,
+    Killed,
+    Silence,
+    everything,
+    made_up_outcome,
+    stored,
+)
+from workers.equivalence import TrainedRates
+from workers.in_process_pool import InProcessPool
+from workers.messages import Measured, WorkerSetup
+from workers.prefixes import prefixes
+from workers.torch_catalogue import catalogue_for
+
+OWNER = Owner(host="here", pid=1, started=0.0)
+KINDS: dict[str, dict[str, Any]] = {
+    "random": {"sampler": "random"},
+    "tpe": {},
+    "tpe, asked far ahead": {"epochs": 22},
+    "random and asha": {"sampler": "random", "pruner": "asha"},
+    "tpe and hyperband": {"pruner": "hyperband"},
+    "two seeds": {"sampler": "random", "seeds": (0, 3), "trials": 16, "epochs": 4},
+    "one at a time": {"concurrency": 1, "sampler": "random", "trials": 16, "epochs": 2},
+    "one epoch": {"epochs": 1, "sampler": "random"},
+    "many at once": {"concurrency": 24, "sampler": "random"},
+    "median": {"pruner": "median", "sampler": "qmc"},
+}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = open_store(f"sqlite:///{tmp_path / 'ravine.db'}")
+    yield opened
+    opened.close()
+
+
+def few(**changes: Any) -> SearchSpace:
+    """A space of twelve settings, three of which diverge; most are proposed more than once."""
+    lrs = Choice(options=tuple(Fixed(value=lr) for lr in (0.003, 0.1, 0.3, 2.0)))
+    arguments = {
+        "lr": lrs,
+        "momentum": Choice(options=(Fixed(value=0.0), Fixed(value=0.5), Fixed(value=0.8))),
+    }
+    sgd = OptimizerSpace(name="SGD", label="SGD", arguments=arguments)
+    schedules = (ScheduleSpace(name="constant", label="constant"),)
+    return sweeps_for_tests.space(**{"optimizers": (sgd,), "schedules": schedules, **changes})
+
+
+class Dying:
+    """A store whose process dies before it would store one more round; it counts them."""
+
+    def __init__(self, store: Store, commits: int | None) -> None:
+        self._store = store
+        self._left = commits
+        self.commits = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def commit_round(self, *arguments: Any) -> None:
+        if self._left is not None and self.commits == self._left:
+            raise Killed
+        self.commits += 1
+        self._store.commit_round(*arguments)
+
+    def interrupt(self, lease: Any) -> None:
+        if self._left is None:
+            self._store.interrupt(lease)
+
+
+def run(
+    store: Store,
+    space_: SearchSpace,
+    *,
+    sweep_id: int | None = None,
+    commits: int | None = None,
+    workers: int = 1,
+    luck: int = 0,
+    failing: Mapping[int, str] | None = None,
+) -> tuple[int, FakePool, int]:
+    """Run a sweep of made-up curves; returns its id, the pool, and how many rounds were stored."""
+    identity = stored(store, space_) if sweep_id is None else sweep_id
+    dying: Any = Dying(store, commits)
+    pool = FakePool(
+        workers=workers, epochs=space_.epochs, random_=random.Random(luck), failing=failing or False
+    )
+    sweep_run = SweepRun(
+        store=dying,
+        sweep_id=identity,
+        space=space_,
+        catalogue=CATALOGUE,
+        plan={"execution": "made up"},
+        observer=Silence(),
+        interrupted=lambda: False,
+        now=lambda: 1_700_000_000.0,
+    )
+    assert run_sweep(sweep_run, OWNER, lambda: pool) is SweepState.finished
+    return identity, pool, dying.commits
+
+
+def settings_of(trials: list[TrialRow]) -> Counter[str]:
+    return Counter(f"{sorted(trial.setting.items())} {trial.seed}" for trial in trials)
+
+
+def check(store: Store, sweep_id: int, space_: SearchSpace) -> tuple[list[TrialRow], list[TrialRow]]:
+    """Every trial ended once, with the curve that training would have given; the trained and the copies."""
+    trials = store.trials(sweep_id)
+    assert [trial.number for trial in trials] == list(range(space_.trials * len(space_.seeds)))
+    by_number = {trial.number: trial for trial in trials}
+    curves: dict[int, list[Any]] = {}
+    for measurement in store.measurements(sweep_id):
+        curves.setdefault(measurement.number, []).append(measurement)
+    copies = [trial for trial in trials if trial.parent_number is not None]
+    for copy in copies:
+        assert copy.parent_number is not None
+        parent = by_number[copy.parent_number]
+        assert (parent.setting, parent.seed, parent.parent_number) == (copy.setting, copy.seed, None)
+        assert parent.number < copy.number
+        assert copy.epochs_trained == 0 < parent.epochs_trained or parent.epochs_done == 0
+        own = replace(copy, number=parent.number, setting_index=parent.setting_index, attempt=parent.attempt)
+        own = replace(own, epochs_trained=parent.epochs_trained, parent_number=None, fork_step=None)
+        assert replace(own, lane=0, admitted_round=0) == replace(parent, lane=0, admitted_round=0)
+        curve = curves.get(copy.number, [])
+        again = [replace(measurement, number=parent.number) for measurement in curve]
+        assert again == curves.get(parent.number, [])
+        last = curve[-1].step if curve else 0
+        assert copy.fork_step == (copy.detail["step"] if copy.detail is not None else last)
+    for trial in trials:
+        for measurement in curves.get(trial.number, []):
+            setting = sweeps_for_tests.Setting.from_json(trial.setting)
+            outcome = made_up_outcome(trial.number, trial.seed, measurement.epoch, setting)
+            assert isinstance(outcome, Measured)
+            assert measurement.val_loss == outcome.metrics["val_loss"]
+    return [trial for trial in trials if trial.parent_number is None], copies
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_setting_is_trained_once_on_any_number_of_workers(store: Store, kind: str) -> None:
+    space_ = few(**KINDS[kind])
+    results = []
+    for workers, luck in ((1, 0), (3, 1)):
+        sweep_id, pool, _ = run(store, space_, workers=workers, luck=luck)
+        trained, copies = check(store, sweep_id, space_)
+        assert set(pool.worker_of) == {trial.number for trial in trained}
+        assert max(settings_of(trained).values()) == 1
+        assert len(copies) >= 4
+        results.append(everything(store, sweep_id))
+    assert results[0] == results[1]
+
+
+def test_copies_end_in_every_way(store: Store) -> None:
+    space_ = few(sampler="random", pruner="asha", trials=40)
+    _, copies = check(store, run(store, space_)[0], space_)
+    states = {copy.state for copy in copies}
+    assert states == {TrialState.finished, TrialState.pruned, TrialState.diverged}
+
+
+@pytest.mark.parametrize("kind", ["tpe", "random and asha", "two seeds", "one at a time", "many at once"])
+def test_killed_before_a_commit_it_goes_on_as_the_undisturbed_one(store: Store, kind: str) -> None:
+    space_ = few(**KINDS[kind])
+    undisturbed, _, commits = run(store, space_)
+    expected = everything(store, undisturbed)
+    for before in range(0, commits, 1 + commits // 12):
+        sweep_id = stored(store, space_)
+        with pytest.raises(Killed):
+            run(store, space_, sweep_id=sweep_id, commits=before)
+        run(store, space_, sweep_id=sweep_id, workers=2, luck=before)
+        assert everything(store, sweep_id) == expected, before
+
+
+@pytest.mark.parametrize("commits", [1, 4, 9, 20])
+def test_arrival_order_copies_too_and_resumes(store: Store, commits: int) -> None:
+    space_ = few(order="arrival", sampler="random", trials=30, concurrency=6)
+    sweep_id = stored(store, space_)
+    with pytest.raises(Killed):
+        run(store, space_, sweep_id=sweep_id, commits=commits, workers=3)
+    run(store, space_, sweep_id=sweep_id, workers=2, luck=1)
+    trained, copies = check(store, sweep_id, space_)
+    assert max(settings_of(trained).values()) == 1
+    assert len(copies) == 30 - len(trained) >= 18
+
+
+@pytest.mark.parametrize("concurrency", [1, 5, 24])
+@pytest.mark.parametrize("order", ["rounds", "arrival"])
+def test_where_a_trial_failed_its_equivalent_is_trained(store: Store, concurrency: int, order: str) -> None:
+    space_ = few(sampler="random", trials=40, concurrency=concurrency, order=order)
+    undisturbed, _, _ = run(store, space_)
+    alike = next(
+        copy.parent_number
+        for copy in store.trials(undisturbed)
+        if copy.state is TrialState.finished and copy.parent_number is not None
+    )
+    assert alike is not None
+    sweep_id, pool, commits = run(store, space_, failing={alike: "no"})
+    trials = store.trials(sweep_id)
+    (failed,) = (trial for trial in trials if trial.state is TrialState.failed)
+    assert failed.number == alike
+    same = [trial for trial in trials if trial.setting == failed.setting]
+    second = same[1].number
+    assert [trial.parent_number for trial in same] == [None, None] + [second] * (len(same) - 2)
+    assert [trial.state for trial in same[1:]] == [TrialState.finished] * (len(same) - 1)
+    assert {alike, second} <= set(pool.worker_of)
+    assert max(settings_of([trial for trial in trials if trial.parent_number is None]).values()) == 2
+    if order == "rounds":
+        expected = everything(store, sweep_id)
+        for before in range(0, commits, 1 + commits // 6):
+            killed = stored(store, space_)
+            with pytest.raises(Killed):
+                run(store, space_, sweep_id=killed, commits=before, failing={alike: "no"})
+            run(store, space_, sweep_id=killed, failing={alike: "no"})
+            assert everything(store, killed) == expected, before
+
+
+def test_a_sampler_is_not_asked_on_and_on_for_settings_that_wait(store: Store) -> None:
+    """At most as many settings wait after a decision as there was room for."""
+    space_ = few(sampler="random", trials=200, concurrency=4)
+    identity = stored(store, space_)
+    with pytest.raises(Killed):
+        run(store, space_, sweep_id=identity, commits=1)
+    assert len(store.proposals(identity)) <= 2 * 4
+
+
+def test_a_space_smaller_than_the_sweep_ends(store: Store) -> None:
+    space_ = few(sampler="tpe", trials=60, concurrency=16)
+    trained, copies = check(store, run(store, space_)[0], space_)
+    assert len(trained) <= 12
+    assert len(trained) + len(copies) == 60
+
+
+TEXT = """\
+name: equivalents
+task: quadratic
+metric: {name: val_loss, goal: minimize}
+epochs: 5
+optimizer:
+  SGD: {lr: [0.05, 0.4, 2.5], momentum: [0.0, 0.8], nesterov: [false, true]}
+schedule:
+  - constant
+  - StepLR: {step_size: [2, 5, 9], gamma: [0.1, 1.0]}
+  - MultiStepLR: {milestones: {value: [2, 4]}, gamma: 0.1}
+  - ReduceLROnPlateau: {patience: [0, 8]}
+  - OneCycleLR: {max_lr: 0.4}
+sampler: grid
+trials: 200
+"""
+
+
+def real(**changes: Any) -> SearchSpace:
+    loaded = load_space(TEXT, source="equal.yaml", stem="equal", catalogue=catalogue_for("quadratic"))
+    return replace(loaded.space, **changes)
+
+
+def train(store: Store, space_: SearchSpace, *, execution: str, forks: bool, workers: int = 1) -> int:
+    setup = WorkerSetup(
+        task=space_.task,
+        metric=space_.metric.name,
+        epochs=space_.epochs,
+        execution=execution,
+        forks=forks,
+        width=16,
+    )
+    identity = stored(store, space_)
+    sweep_run = SweepRun(
+        store=store,
+        sweep_id=identity,
+        space=space_,
+        catalogue=catalogue_for(space_.task),
+        plan={"execution": execution},
+        observer=Silence(),
+        interrupted=lambda: False,
+        now=lambda: 1_700_000_000.0,
+        prefixes=partial(prefixes, space_.task, space_.epochs) if forks else None,
+        rates=TrainedRates(task=space_.task, epochs=space_.epochs),
+    )
+    ended = run_sweep(sweep_run, OWNER, lambda: InProcessPool(setup, workers))
+    assert ended is SweepState.finished
+    return identity
+
+
+@pytest.mark.parametrize(
+    ("execution", "forks", "pruner"),
+    [
+        ("stacked", True, "none"),
+        ("stacked", False, "none"),
+        ("solo", False, "none"),
+        ("stacked", False, "asha"),
+    ],
+)
+def test_a_copy_has_every_bit_that_training_would_have_given(
+    store: Store, monkeypatch: pytest.MonkeyPatch, execution: str, forks: bool, pruner: str
+) -> None:
+    trials_of_each = 200 if execution == "stacked" else 24  # solo takes its time
+    space_ = real(concurrency=6, pruner=Pruner(name=pruner), trials=trials_of_each)
+    once = train(store, space_, execution=execution, forks=forks, workers=2)
+    trials = store.trials(once)
+    assert len(trials) == min(trials_of_each, 12 * 10 + 2)  # OneCycleLR sets lr and momentum itself
+    trained = sum(trial.epochs_trained for trial in trials)
+    asked = sum(trial.epochs_done for trial in trials)
+    assert trained < 0.55 * asked
+    monkeypatch.setattr(Equivalents, "take_in", lambda *_: True)
+    each = train(store, space_, execution=execution, forks=forks)
+    if pruner == "none":
+        bare = [replace(t, number=t.number, sweep_id=0, epochs_trained=0, parent_number=None) for t in trials]
+        bare = [replace(t, fork_step=None, attempt=0, lane=0, admitted_round=0) for t in bare]
+        others = [
+            replace(t, sweep_id=0, epochs_trained=0, parent_number=None, fork_step=None)
+            for t in store.trials(each)
+        ]
+        assert bare == [replace(t, attempt=0, lane=0, admitted_round=0) for t in others]
+    curves = {(one.number, one.epoch): one for one in store.measurements(each)}
+    for one in store.measurements(once):
+        assert curves.get((one.number, one.epoch), one) == one
