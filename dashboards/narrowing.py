@@ -166,9 +166,9 @@ def _part(
     if widen_high and (told := _diverging(pairs, low_end=False)):
         widen_high, said = False, [*said, f"{most} of them at the upper bound, but {told}"]
     if widen_low:
-        said.append(f"{least} of them at the lower bound: what is beyond?")
+        said.append(f"{least} of them at the lower bound")
     if widen_high:
-        said.append(f"{most} of them at the upper bound: what is beyond?")
+        said.append(f"{most} of them at the upper bound")
     edge = _edge_of_divergence(pairs, max([*good, *beside]))
     if edge is not None and edge[0] < high and not widen_high:
         high = edge[0]
@@ -245,7 +245,7 @@ def _undecided(relevance: Relevance) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100.0 * share:.2g} %"
+    return f"{100.0 * share:.2g} %" if share < 0.1 else f"{100.0 * share:.0f} %"
 
 
 def _trials(count: int) -> str:

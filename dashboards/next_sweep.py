@@ -213,11 +213,11 @@ class _Walk:
             if not wanted:
                 continue
             if field == "batch_size" or field.startswith("task_args."):
-                said += "; not widened: that may cost memory and time, so it is yours to say"
+                said += ", not widened: that may cost memory and time, so it is yours to say"
                 continue
             found = widened(axis, found, up=up, limit=limit_of(name, axis, self._space, up=up))
-            if (found.high if up else found.low) == (axis.high if up else axis.low):
-                said += "; it cannot go beyond"
+            moved = (found.high if up else found.low) != (axis.high if up else axis.low)
+            said += ", widened to see what is beyond" if moved else ", where the range has to end"
         return found, said
 
     def _best_of_each_class(self, name: str) -> tuple[float, ...]:

@@ -47,7 +47,7 @@ def test_the_next_file_passes_check_and_its_sweep_is_better(swept: Path) -> None
     low, high = file["optimizer"]["SGD"]["lr"]["log"]
     assert low > 1e-3
     assert high > 0.1
-    assert "what is beyond?" in ran.stdout
+    assert "widened to see what is" in ran.stdout
     assert "SGD.lr" in ran.stderr
     assert "{log: [0.001, 0.1]}" in ran.stderr
     assert ran.stdout.startswith(

@@ -118,7 +118,7 @@ def test_every_dimension_gets_what_the_trials_say() -> None:
     assert arguments["nesterov"] == Fixed(value=False)
     assert arguments["dampening"] == Fixed(value=0)
     assert "PyTorch's default" in change(found, "SGD.nesterov").reason
-    assert "what is beyond?" in change(found, "SGD.lr").reason
+    assert "widened to see what is beyond" in change(found, "SGD.lr").reason
     (step,) = (one for one in found.space.schedules if one.label == "StepLR")
     gamma = step.arguments["gamma"]
     assert isinstance(gamma, Uniform)
