@@ -33,7 +33,7 @@ from search_spaces.parts import (
     read_warmup,
 )
 from search_spaces.range_test_fields import read_range_test
-from search_spaces.samplers import SAMPLERS
+from search_spaces.sampler_field import read_sampler
 from search_spaces.space import OptimizerSpace, ScheduleSpace, SearchSpace
 from search_spaces.start_fields import read_start
 from search_spaces.task_code import TaskCode
@@ -173,13 +173,13 @@ def _read(
     for name in REQUIRED:
         if root.find(name) is None and overrides.of(name) is None:
             findings.problem(root.line, name, "missing", _WANTED[name])
-    sampler = _word(root, "sampler", SAMPLERS, "tpe", findings)
-    task = read_task_fields(root, catalogue, code, findings, grid=sampler == "grid")
+    sampler = read_sampler(root, code, findings)
+    task = read_task_fields(root, catalogue, code, findings, grid=sampler.name == "grid")
     scope = Scope(
         findings=findings,
         metrics=task.metrics,
         functions=None if task.entry is None else task.entry.functions,
-        grid=sampler == "grid",
+        grid=sampler.name == "grid",
     )
     trials = _whole(root, "trials", overrides, findings) or 1
     epochs = _whole(root, "epochs", overrides, findings)
@@ -202,7 +202,8 @@ def _read(
         seed=_whole(root, "seed", overrides, findings) or 0,
         seeds=seeds,
         concurrency=_whole(root, "concurrency", overrides, findings) or max(1, min(64, trials // 8)),
-        sampler=sampler,
+        sampler=sampler.name,
+        sampler_arguments=sampler.arguments,
         pruner=read_pruner(root, findings),
         budget=read_budget(root, epochs, len(seeds), confirm, findings),
         terminator=read_terminator(root, findings),

@@ -90,6 +90,7 @@ class SearchSpace:
     seeds: tuple[int, ...] = (0,)
     concurrency: int = 1
     sampler: str = "tpe"
+    sampler_arguments: Mapping[str, Value] = field(default_factory=dict)  # of a user's own
     start: tuple[StartPoint, ...] = ()  # proposed first
     pruner: Pruner = field(default_factory=Pruner)
     budget: Limits = field(default_factory=Limits)

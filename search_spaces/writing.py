@@ -154,6 +154,14 @@ def _terminator(terminator: Terminator) -> str:
     return f"{{{terminator.name}: {{{told}}}}}" if told else terminator.name
 
 
+def _sampler(space: SearchSpace) -> str:
+    name = word_text(space.sampler)
+    if not space.sampler_arguments:
+        return name
+    told = (f"{word_text(one)}: {value_text(value)}" for one, value in space.sampler_arguments.items())
+    return f"{{{name}: {{{', '.join(told)}}}}}"
+
+
 def _start(space: SearchSpace) -> str | None:
     """The file's own points; ``[]`` where it has none, and not PyTorch's defaults either."""
     own = [point.told for point in space.start if not point.is_default]
@@ -180,7 +188,7 @@ _FIELDS: Mapping[str, Callable[[SearchSpace], str | None]] = {
     "seeds": lambda space: value_text(space.seeds),
     "trials": lambda space: str(space.trials),
     "concurrency": lambda space: str(space.concurrency),
-    "sampler": lambda space: word_text(space.sampler),
+    "sampler": _sampler,
     "start": _start,
     "pruner": lambda space: _pruner(space.pruner),
     "budget": lambda space: _budget(space.budget),
@@ -213,6 +221,7 @@ WRITTEN = frozenset(
         "trials",
         "concurrency",
         "sampler",
+        "sampler_arguments",
         "start",
         "pruner",
         "budget",

@@ -15,6 +15,10 @@ class BadInput(RavineError):
     """Something typed or configured wrongly; nothing was changed."""
 
 
+class SamplerFailed(RavineError):
+    """A sampler of the user's own raised, or proposed what is not in the search space."""
+
+
 class StoreError(RavineError):
     """The store could not do what was asked."""
 

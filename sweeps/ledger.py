@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from search_spaces.catalogue import Catalogue
+from search_spaces.samplers import is_own
 from search_spaces.settings import Beginning, Setting
 from search_spaces.space import SearchSpace
 from sweeps.cooldowns import epoch_costs
@@ -74,7 +75,8 @@ class Ledger:
             lanes=lanes,
         )
         self._proposals = Proposals(space)
-        self._prunes = space.pruner.name != "none"  # pruners keep what they decided in Optuna's attributes
+        # Pruners, and samplers of the user's own, keep what they decided in Optuna's attributes.
+        self._keeps_attributes = space.pruner.name != "none" or is_own(space.sampler)
         acting = frozenset(name for name, entry in catalogue.schedules.items() if entry.watches)
         self._families = Families(prefixes, space.epochs, acting, epoch_costs(space))
         self._ends = Ends(space)
@@ -207,10 +209,10 @@ class Ledger:
         changed: dict[int, dict[str, Any]] = {}
         for index in sorted(touched):
             setting = self._settings[index]
-            before = self._proposals.attributes(index) if self._prunes else None
+            before = self._proposals.attributes(index) if self._keeps_attributes else None
             for ended in self._hear(setting, progress):
                 progress[ended.number] = ended
-            if self._prunes and (after := self._proposals.attributes(index)) != before:
+            if self._keeps_attributes and (after := self._proposals.attributes(index)) != before:
                 changed[index] = after
             if not any(number in self.open for number in setting.numbers):
                 del self._settings[index]

@@ -30,13 +30,13 @@ def distribution_of(range_: Numeric | Choice) -> BaseDistribution:
 
 
 def suggest(trial: Trial, name: str, distribution: BaseDistribution) -> Any:
-    """Optuna's parameter of that name, chosen by the study's sampler."""
+    """Optuna's parameter of that name, chosen by the study's sampler: a plain number."""
     if isinstance(distribution, CategoricalDistribution):
-        return trial.suggest_categorical(name, distribution.choices)
+        return int(str(trial.suggest_categorical(name, distribution.choices)))
     if isinstance(distribution, IntDistribution):
-        return trial.suggest_int(name, distribution.low, distribution.high, log=distribution.log)
+        return int(trial.suggest_int(name, distribution.low, distribution.high, log=distribution.log))
     assert isinstance(distribution, FloatDistribution)  # noqa: S101 - there are three kinds
-    return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
+    return float(trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log))
 
 
 def value_of(range_: Numeric | Choice, parameter: Any) -> Value:

@@ -60,7 +60,7 @@ class Proposals:
     def __init__(self, space: SearchSpace, history: BoundedHistory | None = None) -> None:
         """Nothing proposed yet; ``history`` bounds what samplers see of a long sweep.
 
-        Raises ValueError where the pruner refuses its arguments.
+        Raises ValueError where the pruner refuses its arguments, SamplerRefused for a sampler that is none.
         """
         self._space = space
         self._study = Study(space, history)
@@ -83,7 +83,7 @@ class Proposals:
         for told in history:
             self._add(told)
             if told.end is not None:
-                self.end(told.index, told.end)
+                self._study.end(told.index, told.end)
         if self._order and self._asked % len(self._order):
             self._first = history[self._asked - self._asked % len(self._order)].parameters
 
@@ -124,7 +124,7 @@ class Proposals:
 
     def end(self, index: int, how: str) -> None:
         """The setting ended: ``finished`` (with its last report as value), ``pruned`` or ``failed``."""
-        self._study.end(index, how)
+        self._study.end(index, how, seed_of(self._space.seed, index))
 
     def repeat(self, index: int, of: int, how: str) -> None:
         """The setting has shown what another has, which has ended, and ends so too."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sweeps.errors import LeaseLost
+from sweeps.errors import LeaseLost, SamplerFailed
 from sweeps.lease_keeper import LeaseKeeper
 from sweeps.processes import is_dead
 from sweeps.records import Lease, Owner, SweepState
@@ -21,6 +21,7 @@ LOSSES_WITHOUT_PROGRESS = 3
 def run_sweep(run: SweepRun, owner: Owner, start_pool: Callable[[], Pool]) -> SweepState:
     """Run a sweep from wherever it stands: finished, stopped, failed, or ``waiting`` if interrupted.
 
+    Where a sampler of the user's own fails, so does the sweep: it would fail again.
     A lost worker costs a new session, trained again from the store. Raises SweepBusy and SweepOver where
     the sweep cannot be taken, LeaseLost where another runner has taken over, ReplayMismatch where an epoch
     trained again differs, and what the pool raises where it cannot start.
@@ -46,6 +47,10 @@ def run_sweep(run: SweepRun, owner: Owner, start_pool: Callable[[], Pool]) -> Sw
                 run.store.interrupt(lease)
                 return SweepState.waiting
             run.observer.said(f"{lost}; starting again from the store")
+        except SamplerFailed as failed:
+            run.store.finish_sweep(lease, SweepState.failed, error=str(failed))
+            run.observer.sweep_ended()
+            return SweepState.failed
         except LeaseLost:
             raise
         except BaseException:

@@ -16,11 +16,13 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
-from search_spaces.samplers import learns
+from search_spaces.samplers import is_own, learns
 from search_spaces.space import SearchSpace
 from sweeps.bounded_history import BoundedHistory, rank_of
 from sweeps.conditional_gp import ConditionalGP
+from sweeps.own_sampler import OwnSampler
 from sweeps.pruning import make_pruner
+from sweeps.study_state import StudyState
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -36,7 +38,10 @@ class Study:
     """
 
     def __init__(self, space: SearchSpace, history: BoundedHistory | None = None) -> None:
-        """An empty study for ``space``. Raises ValueError where the pruner refuses its arguments."""
+        """An empty study for ``space``.
+
+        Raises ValueError where the pruner refuses its arguments, SamplerRefused for a sampler that is none.
+        """
         self._storage = _Storage()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -50,6 +55,8 @@ class Study:
         self._prunes = space.pruner.name != "none"
         self._keeps = self._prunes or learns(space.sampler)
         self._sampler = space.sampler
+        self._own = OwnSampler.of(space) if is_own(space.sampler) else None
+        self._state = StudyState(self._storage, self._study_id)  # of an own sampler
         self._sign = 1.0 if space.metric.goal == "minimize" else -1.0
         self._startup = STARTUP_PROPOSALS * (len(space.schedules) if space.branches else 1)
         self._ids: list[int] = []
@@ -58,13 +65,35 @@ class Study:
         self._history = BoundedHistory() if history is None else history
 
     def ask(self, seed: int, fixed: Mapping[str, Any], draw: Callable[[optuna.Trial], Drawn]) -> Drawn:
-        """Let a fresh sampler choose the next setting as ``draw`` asks for it; the ``fixed`` are given."""
-        with warnings.catch_warnings(), self._storage.showing(self._shown()):
+        """Let a fresh sampler choose the next setting as ``draw`` asks for it; the ``fixed`` are given.
+
+        Raises SamplerFailed where that is a user's own, and raises or proposes what is no setting.
+        """
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what this project relies on of TPE is experimental
-            fresh = self._fresh(seed)
-            self._study.sampler = PartialFixedSampler(dict(fixed), fresh) if fixed else fresh
-            trial = self._study.ask()
-            drawn = draw(trial)
+            if self._own is not None:
+                return self._ask_own(self._own, seed, fixed, draw)
+            with self._storage.showing(self._shown()):
+                return self._asked(self._fresh(seed), fixed, draw)
+
+    def _ask_own(
+        self, own: OwnSampler, seed: int, fixed: Mapping[str, Any], draw: Callable[[optuna.Trial], Drawn]
+    ) -> Drawn:
+        """As :meth:`ask`, of a sampler of the user's own, which sees all trials."""
+        index = len(self._ids)
+        sampler = own.fresh(seed)
+        with own.at_work(f"at setting {index}"):
+            drawn = self._asked(sampler, fixed, draw)
+            own.check(self._storage.get_trial(self._ids[index]), index)
+            self._state.note(self._ids[index])
+        return drawn
+
+    def _asked(
+        self, sampler: BaseSampler, fixed: Mapping[str, Any], draw: Callable[[optuna.Trial], Drawn]
+    ) -> Drawn:
+        self._study.sampler = PartialFixedSampler(dict(fixed), sampler) if fixed else sampler
+        trial = self._study.ask()
+        drawn = draw(trial)
         self._admit(self._storage.get_trial_id_from_study_id_trial_number(self._study_id, trial.number))
         return drawn
 
@@ -80,6 +109,8 @@ class Study:
         if not self._keeps:
             return
         reports = {} if reports is None else reports
+        if self._own is not None and attributes is not None:
+            self._state.restore(attributes)
         index = self._admit(
             self._storage.create_new_trial(
                 self._study_id,
@@ -119,8 +150,12 @@ class Study:
             return False
         return bool(self._study.pruner.prune(self._study, self._storage.get_trial(self._ids[index])))
 
-    def end(self, index: int, how: str) -> None:
-        """The setting ended: ``finished`` (with its last report as value), ``pruned`` or ``failed``."""
+    def end(self, index: int, how: str, seed: int | None = None) -> None:
+        """The setting ended: ``finished`` (with its last report as value), ``pruned`` or ``failed``.
+
+        ``seed``: of the sampler of a user's own that is told, which is none where it has been told before.
+        Raises SamplerFailed.
+        """
         if not self._keeps:
             return
         state, last = _TOLD[how], self._last.pop(index, None)
@@ -132,6 +167,11 @@ class Study:
             if last is None:
                 raise ValueError(f"setting {index} cannot have finished: it has reported nothing")
             values = [last[1]]
+        if self._own is not None and self._own.hears_ends and seed is not None:
+            sampler, trial_id = self._own.fresh(seed), self._ids[index]
+            with self._own.at_work(f"at the end of setting {index}"):
+                sampler.after_trial(self._study, self._storage.get_trial(trial_id), state, values)
+                self._state.note(trial_id)
         self._storage.set_trial_state_values(self._ids[index], state, values)
         del self._open[index]
         if how != "failed":

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from search_spaces.errors import Problem, SpaceErrors
 from search_spaces.files import LoadedSpace, Overrides, load_space
+from search_spaces.samplers import is_own
 from search_spaces.space import SearchSpace
 from search_spaces.task_code import TaskCode, names_a_file
 from sweeps.errors import BadInput
@@ -29,6 +30,7 @@ class SweepFile:
     loaded: LoadedSpace
     paths: Mapping[str, str]  # absolute, of the files that it names, by how it writes them
     task_file: Mapping[str, str] | None  # SHA-256 by path, where the task is a user's file
+    sampler_file: Mapping[str, str]  # likewise of the sampler
 
 
 def read_sweep_file(path: Path, overrides: Overrides) -> SweepFile:
@@ -49,7 +51,16 @@ def read_sweep_file(path: Path, overrides: Overrides) -> SweepFile:
         loaded=loaded,
         paths=code.paths,
         task_file=code.digests(task) if names_a_file(task) else None,
+        sampler_file=_digests_of_sampler(loaded.space.sampler),
     )
+
+
+def _digests_of_sampler(sampler: str) -> Mapping[str, str]:
+    if not is_own(sampler):
+        return {}
+    from sweeps.own_sampler import digests_of
+
+    return digests_of(sampler)
 
 
 def checked_space(
@@ -94,6 +105,14 @@ def _checked_space(
                 wanted="Optuna's own arguments",
             )
         )
+    if is_own(loaded.space.sampler):
+        from sweeps.sampler_rehearsal import rehearse_sampler
+
+        tried = rehearse_sampler(loaded.space)
+        loaded = replace(loaded, notes=(*loaded.notes, *tried.notes))
+        if tried.got:
+            line = loaded.line_of("sampler", None)
+            problems.append(Problem(line, "sampler", tried.got, tried.wanted, tried.hint))
     if problems:
         raise SpaceErrors(source, tuple(problems))
     return loaded
@@ -111,8 +130,11 @@ def create_sweep(store: Store, file: SweepFile) -> int:
         "concurrency": space.concurrency,
         "metrics": list(file.loaded.metrics),
     }
-    if file.paths:
-        spec["paths"] = dict(file.paths)
+    if file.paths or is_own(space.sampler):
+        spec["paths"] = dict(file.paths)  # that they are there says that the file may name code
+    if is_own(space.sampler):
+        spec["sampler_arguments"] = dict(space.sampler_arguments)
+        spec["sampler_file"] = dict(file.sampler_file)
     if file.task_file is not None:
         spec["task_file"] = dict(file.task_file)
     return store.create_sweep(new_sweep(space, spec))
@@ -144,13 +166,13 @@ def told_of_seeds(space: SearchSpace) -> dict[str, Any]:
 def stored_space(sweep: SweepRow) -> SearchSpace:
     """The search space of a stored sweep, read from its file's text again.
 
-    Only a sweep that the command line launched may run a task file, the one that it was launched with.
+    Only a sweep that the command line launched may run a task's or sampler's file, those of the launch.
     Raises BadInput where that has changed, and SpaceErrors.
     """
     problem = task_file_problem(sweep.spec)
     if problem is not None:
         raise BadInput(
-            f"{problem}, so the curves of sweep {sweep.id} could not be compared with those to come. "
+            f"{problem}, so what sweep {sweep.id} has could not be compared with what is to come. "
             "Put it back as it was to resume, or launch a new sweep with it as it is."
         )
     overrides = Overrides(**sweep.spec["overrides"])
@@ -169,14 +191,20 @@ def space_of(sweep: SweepRow, text: str, source: str, overrides: Overrides) -> L
 
 
 def task_file_problem(spec: Mapping[str, Any]) -> str | None:
-    """What has happened to the task file, or a module that it imports from its folder, since the launch."""
+    """What has happened since the launch to the file of the task or sampler, or what it imports beside it."""
+    return _change_of("task file", spec.get("task_file", {})) or _change_of(
+        "sampler's file", spec.get("sampler_file", {})
+    )
+
+
+def _change_of(what: str, digests: Mapping[str, str]) -> str | None:
     from workers.tasks.task_file import digest_of
 
-    for path, digest in spec.get("task_file", {}).items():
+    for path, digest in digests.items():
         try:
             found = digest_of(path)
         except OSError as error:
-            return f"The task file {path} cannot be read any more ({error.strerror or error})"
+            return f"The {what} {path} cannot be read any more ({error.strerror or error})"
         if found != digest:
-            return f"The task file {path} has changed since the launch"
+            return f"The {what} {path} has changed since the launch"
     return None

@@ -24,7 +24,8 @@ from search_spaces.task_code import TaskRefused, names_a_file
 from workers.tasks.user_errors import USER_ERRORS, told
 
 WANTED_REFERENCE = "path/to/file.py:Name, where Name is a class with model(), data() and loss()"
-_INSTALLED = ("site-packages", "dist-packages")
+INSTALLED = ("site-packages", "dist-packages")
+"""Folders of what is no user's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,5 +147,5 @@ def _siblings(folder: str, before: Mapping[str, ModuleType]) -> Iterator[str]:
         ):
             continue
         path = Path(file).absolute()
-        if path.is_relative_to(folder) and not set(_INSTALLED) & set(path.parts):
+        if path.is_relative_to(folder) and not set(INSTALLED) & set(path.parts):
             yield str(path)
