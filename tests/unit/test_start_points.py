@@ -187,3 +187,14 @@ start: [{lr: 0.2}]
         "  {lr: 0.001} (PyTorch's own default)",
         "  {lr: 0.1, momentum: 0.9} (the usual first try of SGD)",
     ]
+
+
+def test_a_point_that_was_asked_ahead_comes_back_exactly() -> None:
+    """It is made again from what is stored, momentum's distance to 1."""
+    proposals, resumed = Proposals(started("tpe")), Proposals(started("tpe"))
+    for _ in START:
+        (asked,) = proposals.ask(1)
+        again = resumed.again(asked.index, asked.parameters, asked.attributes)
+        assert again.setting == asked.setting
+        elsewhere = {**asked.parameters, "SGD.momentum": 0.5}  # as of a launch whose points were others
+        assert resumed.again(asked.index, elsewhere, {}).setting.arguments["momentum"] == 0.5
