@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from search_spaces.catalogue import Catalogue
 from search_spaces.settings import Beginning, Setting
@@ -42,6 +43,7 @@ class Copied:
 
     trials: list[NewTrial] = field(default_factory=list)
     progress: list[TrialProgress] = field(default_factory=list)
+    attributes: dict[int, Mapping[str, Any]] = field(default_factory=dict)  # Optuna's, by setting
 
     def add(self, trials: Sequence[NewTrial], progress: Sequence[TrialProgress]) -> None:
         """Trials of one setting, and how they ended."""
@@ -60,6 +62,7 @@ class Copied:
             started=(*record.started, *of),
             progress=tuple(progress),
             copies={number: of[number] for number in sorted(of)},
+            attributes={**record.attributes, **self.attributes},
         )
 
 

@@ -425,6 +425,8 @@ class Ledger:
             rows = self._new_trials(copy.asked, lane, round_)
             progress = copy.progress([row.number for row in rows])
             self._proposals.repeat(copy.asked.index, copy.of, copy.ended.how)
+            if self._keeps_attributes:
+                copied.attributes[copy.asked.index] = self._proposals.attributes(copy.asked.index)
             entry = SettingEntry(index=copy.asked.index, parameters=copy.asked.parameters)
             self._ends.setting_ended(entry, copy.ended.how, copy.ended.value)
             for row, one in zip(rows, progress, strict=True):

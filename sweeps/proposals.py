@@ -130,7 +130,7 @@ class Proposals:
         """The setting has shown what another has, which has ended, and ends so too."""
         for epoch, value in self._study.reports(of).items():
             self._study.report(index, epoch, value)
-        self._study.end(index, how)
+        self.end(index, how)
 
     def attributes(self, index: int) -> dict[str, Any]:
         """Optuna's system attributes of the setting, as stored with it."""

@@ -38,6 +38,7 @@ from workers.torch_catalogue import catalogue_for
 
 OWNER = Owner(host="here", pid=1, started=0.0)
 KINDS: dict[str, dict[str, Any]] = {
+    "told of ends": {"sampler": "tests.unit.samplers_for_tests:AtEnds", "trials": 30},
     "random": {"sampler": "random"},
     "tpe": {},
     "tpe, asked far ahead": {"epochs": 22},
@@ -179,7 +180,9 @@ def test_copies_end_in_every_way(store: Store) -> None:
     assert states == {TrialState.finished, TrialState.pruned, TrialState.diverged}
 
 
-@pytest.mark.parametrize("kind", ["tpe", "random and asha", "two seeds", "one at a time", "many at once"])
+@pytest.mark.parametrize(
+    "kind", ["tpe", "random and asha", "two seeds", "one at a time", "many at once", "told of ends"]
+)
 def test_killed_before_a_commit_it_goes_on_as_the_undisturbed_one(store: Store, kind: str) -> None:
     space_ = few(**KINDS[kind])
     undisturbed, _, commits = run(store, space_)
