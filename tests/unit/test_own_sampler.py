@@ -101,6 +101,9 @@ def test_what_samplers_keep_is_used() -> None:
     proposals.report(0, 6, 0.25)
     proposals.end(0, "finished")
     assert proposals.attributes(0)["ended"] == ["COMPLETE", 0.25]
+    proposals.ask(1)
+    proposals.repeat(1, 0, "finished")
+    assert proposals.attributes(1)["ended"] == ["COMPLETE", 0.5]
 
 
 @pytest.mark.parametrize("name", ["AtEnds", "Handed"])
