@@ -144,7 +144,7 @@ def _too_few(sweep: SweepRow, verdict: Verdict) -> list[str]:
 def _why_not_confirmed(sweep: SweepRow) -> str:
     if sweep.state in FINAL_SWEEP_STATES:
         return "not confirmed: the sweep ended before each leader had two fresh seeds"
-    return "not confirmed yet: that begins when the search is over"
+    return "not confirmed yet: leaders are compared after the search, from their second fresh seed on"
 
 
 def _better(best: Standing, second: Standing, rate: float) -> str:

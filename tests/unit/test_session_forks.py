@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from search_spaces.confirming import Confirm
 from search_spaces.files import load_space
 from search_spaces.limits import Limits
 from search_spaces.space import Pruner, SearchSpace
@@ -247,3 +248,18 @@ def test_schedules_that_may_act_at_any_time_are_counted_apart() -> None:
     assert rows_at_most(prefixes_, [False, False, True], (1, 1, 1)) == 1 + 1 + 2 + 3
     assert rows_at_most(prefixes_, [False, False, True], (1, 3, 1)) == 1 + 3 * 1 + 2 + 5
     assert rows_at_most([], [], (1, 1, 1)) == 0
+
+
+def test_leaders_that_begin_alike_share_rows_with_each_fresh_seed(store: Store) -> None:
+    """Of the same seed only; their curves are those of trials that are alone."""
+    space_ = space(confirm=Confirm(top=6, seeds=2), concurrency=43)
+    with_forks, without = run(store, space_), run(store, space_, forks=False)
+    assert shown(store, with_forks) == shown(store, without)
+    confirming = [trial for trial in store.trials(with_forks) if trial.seed not in space_.seeds]
+    by_number = {trial.number: trial for trial in confirming}
+    riders = [trial for trial in confirming if trial.parent_number is not None]
+    assert riders, "nothing was tested"
+    for trial in riders:
+        assert trial.parent_number is not None
+        assert by_number[trial.parent_number].seed == trial.seed
+    assert sum(trial.epochs_trained for trial in confirming) < sum(t.epochs_done for t in confirming)
