@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select, text
@@ -213,6 +215,24 @@ def test_best_loss_by_momentum_band_is_one_select(store: Store) -> None:
     )
     rows = store._database.read(lambda connection: connection.execute(bands).all())
     assert [tuple(row) for row in rows] == [(0, 0.5), (5, 0.3), (9, 0.2)]
+
+
+def test_confirming_trials_are_found_by_the_query_of_the_documents(store: Store) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "search.md").read_text()
+    section = page[page.index("## Confirming the leaders") :]
+    query = re.search(r"```sql\n(.*?)```", section, re.DOTALL)
+    postgresql = re.search(r"PostgreSQL: `(.*?)`", section)
+    assert query is not None
+    assert postgresql is not None
+    asked = query[1].replace("= 3", "= 1")
+    if "postgresql" in store.url_for_display:
+        asked = re.sub(r"\(SELECT value FROM json_each.*?\)\)?\n?$", "", asked.strip()) + postgresql[1]
+    lease = leased(store, spec={"seeds": [4, 2**62]})
+    seeds = (4, 2**62, 0, 1)
+    trials = tuple(new_trial(number, seed=seed, setting_index=0) for number, seed in enumerate(seeds))
+    store.commit_round(lease, RoundRecord(rounds_done=1, trials=trials))
+    rows = store._database.read(lambda connection: connection.execute(text(asked)).all())
+    assert sorted(row.seed for row in rows) == [0, 1]
 
 
 def test_the_default_clock_is_utc(store: Store) -> None:

@@ -21,12 +21,22 @@ from search_spaces.limits import Limits, Terminator
 from search_spaces.settings import Setting
 from search_spaces.space import SearchSpace
 from sweeps.cli import app
-from sweeps.proposals import Proposals
+from sweeps.ledger import Ledger
+from sweeps.proposals import Proposals, Told
 from sweeps.records import Lease, RoundRecord, SweepState, TrialRow, TrialState
 from sweeps.store import Store, open_store
 from sweeps.verdict import Basis, verdict_of
 from tests.unit import sweeps_for_tests
-from tests.unit.sweeps_for_tests import FakePool, Killed, Silence, everything, made_up_outcome, run, stored
+from tests.unit.sweeps_for_tests import (
+    CATALOGUE,
+    FakePool,
+    Killed,
+    Silence,
+    everything,
+    made_up_outcome,
+    run,
+    stored,
+)
 from tests.unit.sweeps_for_tests import space as plain_space
 from workers.messages import Diverged, Measured, Outcome
 
@@ -135,6 +145,31 @@ def test_the_search_is_what_it_would_have_been(store: Store) -> None:
         replace(trial, sweep_id=0) for trial in store.trials(second)
     ]
     assert store.proposals(first) == store.proposals(second)
+
+
+def test_a_resumed_race_tells_the_sampler_what_the_search_alone_had_shown(store: Store) -> None:
+    space_ = space("random and median")
+    sweep_id = stored(store, space_)
+
+    def fault() -> None:
+        if split(store, sweep_id, space_)[1]:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(store, sweep_id, space_, fault=fault)
+    told: list[Told] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Proposals, "rebuild", lambda _, history: told.extend(history))
+        Ledger(space_, CATALOGUE).restore(
+            rounds_done=1,
+            proposals=store.proposals(sweep_id),
+            trials=store.trials(sweep_id),
+            measurements=store.measurements(sweep_id),
+        )
+    search, confirming = split(store, sweep_id, space_)
+    ends = {TrialState.finished: "finished", TrialState.pruned: "pruned", TrialState.diverged: "pruned"}
+    assert confirming
+    assert {one.index: one.end for one in told} == {t.setting_index: ends[t.state] for t in search}
 
 
 def test_all_leaders_train_at_once_with_two_seeds_and_then_with_one(store: Store) -> None:

@@ -15,6 +15,7 @@ from dashboards.run_content import sweep_content
 from dashboards.summary import best_table, print_summary, sweep_table, trials_table
 from dashboards.verdict_words import verdict_lines, verdict_values
 from search_spaces.confirming import Confirm
+from sweeps.confirmation import tails
 from sweeps.records import SweepRow, SweepState, TrialRow, TrialState
 from sweeps.verdict import Basis, Place, best_trial, best_trials, search_trials, trials_to_judge, verdict_of
 from tests.unit.published_sweeps import new_trial
@@ -151,6 +152,10 @@ def test_a_confirmed_best_is_the_one_with_the_best_mean_over_fresh_seeds() -> No
     assert named(row, found) == [0, 1, 2, 3]
     assert best_trial(row, found) == found[0]
     assert [trial.number for trial in search_trials(row, found)] == [0, 1, 2, 3]
+    lead = verdict.standings[1].lead
+    assert lead is not None
+    reach = stats.t.isf(tails(3, 3, 3, 0.05).separates, 2) * stats.sem([0.11, 0.13, 0.10])
+    assert (lead.low, lead.high) == pytest.approx((lead.mean - reach, lead.mean + reach))
     first, rest, method = verdict_lines(row, verdict)
     assert first.startswith("setting 0 is better than setting 1 by 0.1133 (95 % interval 0.0")
     assert first.endswith(", 3 shared seeds): the difference is real")
@@ -178,6 +183,8 @@ def test_what_is_tied_is_called_so() -> None:
     assert all(one.place is Place.tied for one in verdict.standings[1:])
     lead = verdict.standings[1].lead
     assert lead is not None
+    reach = stats.t.isf(tails(2, 2, 3, 0.05).drops, 1) * stats.sem([0.1, -0.05])
+    assert (lead.low, lead.high) == pytest.approx((lead.mean - reach, lead.mean + reach))
     assert lead.low < 0 < lead.high
 
 
