@@ -22,6 +22,7 @@ from sweeps.range_test import searched_space
 from sweeps.records import FINAL_SWEEP_STATES, OPEN_STATES, SweepRow, TrialRow, TrialState
 from sweeps.store import Store
 from sweeps.sweep_files import space_of, task_file_problem
+from sweeps.verdict import best_trial, search_trials
 
 OURS = "narrow: "
 """Begins our comments, so that the next narrowing replaces them and keeps everybody else's."""
@@ -47,13 +48,15 @@ def next_file(store: Store, sweep: SweepRow) -> NextFile:
 
     overrides = Overrides(**sweep.spec["overrides"])
     loaded = space_of(sweep, sweep.spec["source"], f"sweep {sweep.id}", overrides)
-    trials, proposals, catalogue = store.trials(sweep.id), store.proposals(sweep.id), torch_catalogue()
+    everything, proposals, catalogue = store.trials(sweep.id), store.proposals(sweep.id), torch_catalogue()
+    trials = search_trials(sweep, everything)  # leaders with more seeds than others would not compare
+    best = best_trial(sweep, everything)
     searched = searched_space(loaded.space, sweep.plan)
     kept: dict[str, str] = {}  # dimensions that cannot be changed, and why
     while True:
         found = next_sweep(searched, trials, proposals, catalogue, keep=frozenset(kept))
         _refuse_too_few(sweep, found)
-        text = _written(sweep, loaded, found, kept, trials, catalogue)
+        text = _written(sweep, loaded, found, kept, trials, best, catalogue)
         try:
             space_of(sweep, text, f"the sweep after {sweep.id}", Overrides())
         except SpaceErrors as errors:
@@ -119,6 +122,7 @@ def _written(
     found: NextSweep,
     kept: Mapping[str, str],
     trials: Sequence[TrialRow],
+    best: TrialRow | None,
     catalogue: Catalogue,
 ) -> str:
     """The text, with the comments of the sweep's own file and ours."""
@@ -128,11 +132,11 @@ def _written(
     comments: dict[str, list[str]] = {}
     for field, lines in comments_by_field(sweep.spec["source"], loaded.lines).items():
         comments[field] = [line for line in lines if not line.startswith(OURS.strip())]
-    best = _best(sweep, trials)
+    told_of_best = "" if best is None else _best(sweep, best)
     head = (
         f"`ravine narrow {sweep.id}` wrote this after sweep {sweep.id} ({sweep.name}): {_told(found, trials)}"
     )
-    comments.setdefault(HEAD, []).extend(_lines(f"{head}; {best}" if best else head))
+    comments.setdefault(HEAD, []).extend(_lines(f"{head}; {told_of_best}" if best else head))
     comments.setdefault("seed", []).extend(_lines("another seed, so that other settings are tried"))
     for change in found.changes:
         was = "stays" if change.after == change.before else f"was {change.before}"
@@ -153,17 +157,8 @@ def _lines(text: str) -> list[str]:
     return [f"{OURS}{line}" for line in textwrap.wrap(text, _LINE, break_long_words=False)]
 
 
-def _best(sweep: SweepRow, trials: Sequence[TrialRow]) -> str:
-    values = [
-        (trial.value, trial.number)
-        for trial in trials
-        if trial.state is TrialState.finished and trial.value is not None
-    ]
-    if not values:
-        return ""
-    choose = max if sweep.goal == "maximize" else min
-    value, number = choose(values, key=lambda pair: pair[0])
-    return f"best {sweep.metric} {value:.5g} (trial {number})"
+def _best(sweep: SweepRow, best: TrialRow) -> str:
+    return f"best {sweep.metric} {best.value:.5g} (trial {best.number})"
 
 
 def _told(found: NextSweep, trials: Sequence[TrialRow]) -> str:
