@@ -251,10 +251,25 @@ def test_schedules_that_may_act_at_any_time_are_counted_apart() -> None:
 
 
 def test_leaders_that_begin_alike_share_rows_with_each_fresh_seed(store: Store) -> None:
-    """Of the same seed only; their curves are those of trials that are alone."""
+    """Of the same seed only; their curves are those of trials that are alone.
+
+    Two schedules that never act are no leaders where they ride on another's row to the end.
+    """
     space_ = space(confirm=Confirm(top=6, seeds=2), concurrency=43)
-    with_forks, without = run(store, space_), run(store, space_, forks=False)
-    assert shown(store, with_forks) == shown(store, without)
+    with_forks = run(store, space_)
+    without = run(store, replace(space_, confirm=Confirm(top=8, seeds=2)), forks=False)
+    found = [
+        {
+            (trial.setting_index, trial.seed): [
+                replace(shown_, number=0) for shown_ in store.measurements(sweep_id, numbers=[trial.number])
+            ]
+            for trial in store.trials(sweep_id)
+            if trial.seed not in space_.seeds
+        }
+        for sweep_id in (with_forks, without)
+    ]
+    assert all(found[1][key] == curve for key, curve in found[0].items())
+    assert (len(found[0]), len(found[1])) == (6 * 2, 8 * 2)
     confirming = [trial for trial in store.trials(with_forks) if trial.seed not in space_.seeds]
     by_number = {trial.number: trial for trial in confirming}
     riders = [trial for trial in confirming if trial.parent_number is not None]
