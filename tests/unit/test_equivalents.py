@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,14 +12,19 @@ from typing import Any
 
 import pytest
 
+from search_spaces.confirming import Confirm
 from search_spaces.files import load_space
+from search_spaces.limits import Limits, Terminator
 from search_spaces.ranges import Choice, Fixed
+from search_spaces.settings import Setting
 from search_spaces.space import OptimizerSpace, Pruner, ScheduleSpace, SearchSpace
 from sweeps.equivalents import Equivalents
-from sweeps.records import Owner, SweepState, TrialRow, TrialState
+from sweeps.likeness import Rates
+from sweeps.records import Owner, SweepRow, SweepState, TrialRow, TrialState
 from sweeps.runner import run_sweep
 from sweeps.session import SweepRun
 from sweeps.store import Store, open_store
+from sweeps.verdict import verdict_of
 from tests.unit import sweeps_for_tests
 from tests.unit.sweeps_for_tests import (
     CATALOGUE,
@@ -102,9 +107,11 @@ def run(
     workers: int = 1,
     luck: int = 0,
     failing: Mapping[int, str] | None = None,
+    rates: Rates | None = None,
 ) -> tuple[int, FakePool, int]:
     """Run a sweep of made-up curves; returns its id, the pool, and how many rounds were stored."""
     identity = stored(store, space_) if sweep_id is None else sweep_id
+    observer = Silence()
     dying: Any = Dying(store, commits)
     pool = FakePool(
         workers=workers, epochs=space_.epochs, random_=random.Random(luck), failing=failing or False
@@ -115,11 +122,16 @@ def run(
         space=space_,
         catalogue=CATALOGUE,
         plan={"execution": "made up"},
-        observer=Silence(),
+        observer=observer,
         interrupted=lambda: False,
         now=lambda: 1_700_000_000.0,
+        rates=rates,
     )
     assert run_sweep(sweep_run, OWNER, lambda: pool) is SweepState.finished
+    last, trials = observer.snapshots[-1], store.trials(identity)
+    assert last.epochs_done == last.epochs_expected == sum(trial.epochs_done for trial in trials)
+    assert {state: count for state, count in last.counts.items() if count} == Counter(t.state for t in trials)
+    assert last.trials_expected == len(trials)
     return identity, pool, dying.commits
 
 
@@ -152,7 +164,7 @@ def check(store: Store, sweep_id: int, space_: SearchSpace) -> tuple[list[TrialR
         assert copy.fork_step == (copy.detail["step"] if copy.detail is not None else last)
     for trial in trials:
         for measurement in curves.get(trial.number, []):
-            setting = sweeps_for_tests.Setting.from_json(trial.setting)
+            setting = Setting.from_json(trial.setting)
             outcome = made_up_outcome(trial.number, trial.seed, measurement.epoch, setting)
             assert isinstance(outcome, Measured)
             assert measurement.val_loss == outcome.metrics["val_loss"]
@@ -240,11 +252,11 @@ def test_where_a_trial_failed_its_equivalent_is_trained(store: Store, concurrenc
 
 def test_a_sampler_is_not_asked_on_and_on_for_settings_that_wait(store: Store) -> None:
     """At most as many settings wait after a decision as there was room for."""
-    space_ = few(sampler="random", trials=200, concurrency=4)
+    space_ = few(sampler="random", trials=200, concurrency=16)
     identity = stored(store, space_)
     with pytest.raises(Killed):
         run(store, space_, sweep_id=identity, commits=1)
-    assert len(store.proposals(identity)) <= 2 * 4
+    assert len(store.proposals(identity)) <= 2 * 16
 
 
 def test_a_space_smaller_than_the_sweep_ends(store: Store) -> None:
@@ -252,6 +264,70 @@ def test_a_space_smaller_than_the_sweep_ends(store: Store) -> None:
     trained, copies = check(store, run(store, space_)[0], space_)
     assert len(trained) <= 12
     assert len(trained) + len(copies) == 60
+
+
+ENDS: dict[str, dict[str, Any]] = {
+    "confirmed": {"confirm": Confirm(top=3, seeds=4)},
+    "confirmed, with two seeds": {"confirm": Confirm(top=2, seeds=3), "seeds": (0, 7), "trials": 12},
+    "no improvement": {"terminator": Terminator(name="no_improvement", settings=15), "trials": 60},
+    "a budget of epochs": {"budget": Limits(epochs=40), "trials": 60, "epochs": 4},
+}
+
+
+@pytest.mark.parametrize("kind", ENDS)
+def test_what_ends_a_sweep_counts_copies_the_same_after_a_kill(store: Store, kind: str) -> None:
+    space_ = few(sampler="random", **ENDS[kind])
+    undisturbed, _, commits = run(store, space_)
+    assert any(trial.repeats for trial in store.trials(undisturbed))
+    expected = everything(store, undisturbed), store.sweep(undisturbed).ending
+    for before in range(0, commits, 1 + commits // 5):
+        sweep_id = stored(store, space_)
+        with pytest.raises(Killed):
+            run(store, space_, sweep_id=sweep_id, commits=before)
+        run(store, space_, sweep_id=sweep_id, workers=2, luck=before)
+        assert (everything(store, sweep_id), store.sweep(sweep_id).ending) == expected, before
+
+
+def test_a_budget_of_epochs_buys_settings_and_copies_cost_nothing(store: Store) -> None:
+    trials = store.trials(run(store, few(sampler="random", **ENDS["a budget of epochs"]))[0])
+    assert sum(trial.epochs_trained for trial in trials) <= 40
+    assert sum(trial.epochs_done for trial in trials) > 60
+
+
+def test_equivalent_leaders_are_one(store: Store) -> None:
+    """Else the best would be tied with itself for ever."""
+    never = ScheduleSpace(name="StepLR", label="StepLR", arguments={"step_size": Fixed(value=99)})
+    both = (ScheduleSpace(name="constant", label="constant"), never)
+    space_ = few(sampler="random", schedules=both, trials=48, **ENDS["confirmed"])
+    sweep_id, _, _ = run(store, space_, rates=NoDecay())
+    trials = store.trials(sweep_id)
+    searched = [trial for trial in trials if trial.seed == 0]
+    best = min(trial.value for trial in searched if trial.value is not None)
+    assert sum(trial.value == best for trial in searched) > 1
+    leaders = {trial.setting_index for trial in trials if trial.seed != 0}
+    settings = [trial.setting for trial in searched if trial.setting_index in leaders]
+    assert len({(setting["lr"], setting["momentum"]) for setting in settings}) == 3
+    assert not any(trial.repeats for trial in searched if trial.setting_index in leaders)
+    verdict = verdict_of(store.sweep(sweep_id), trials)
+    assert {standing.setting for standing in verdict.standings} == leaders
+    alone = few(sampler="random", seeds=(0, 1, 2), trials=16)
+    of_search = verdict_of(*_stored(store, run(store, alone)[0]))
+    assert not any(standing.trial.repeats for standing in of_search.standings)
+    assert of_search.standings[1].mean != of_search.standings[0].mean
+
+
+class NoDecay:
+    """Rates of settings whose schedules never do anything."""
+
+    def at_start(self, setting: Setting) -> Hashable:
+        return setting.arguments["lr"]
+
+    def throughout(self, setting: Setting) -> Hashable:
+        return setting.arguments["lr"]
+
+
+def _stored(store: Store, sweep_id: int) -> tuple[SweepRow, list[TrialRow]]:
+    return store.sweep(sweep_id), store.trials(sweep_id)
 
 
 TEXT = """\
@@ -337,3 +413,14 @@ def test_a_copy_has_every_bit_that_training_would_have_given(
     curves = {(one.number, one.epoch): one for one in store.measurements(each)}
     for one in store.measurements(once):
         assert curves.get((one.number, one.epoch), one) == one
+
+
+def test_what_is_equivalent_by_another_argument_rides_on_no_row(store: Store) -> None:
+    """Families share every argument, so these wait even where they are proposed together."""
+    text = TEXT.replace("momentum: [0.0, 0.8], nesterov: [false, true]", "momentum: 0.0, dampening: [0, 0.5]")
+    loaded = load_space(text, source="equal.yaml", stem="equal", catalogue=catalogue_for("quadratic"))
+    space_ = replace(loaded.space, trials=4, concurrency=4, schedules=loaded.space.schedules[:1])
+    trials = store.trials(train(store, space_, execution="stacked", forks=True))
+    assert [trial.epochs_trained for trial in trials] == [5, 0, 5, 0]
+    assert [trial.parent_number for trial in trials] == [None, 0, None, 2]
+    assert [trial.value for trial in trials[::2]] == [trial.value for trial in trials[1::2]]
