@@ -211,6 +211,8 @@ def sweep_table(
         "started": sweep.started_at or "",
         "ended": sweep.ended_at or "",
     }
+    if "warm_start" in sweep.spec:
+        facts["began with"] = sweep.spec["warm_start"]["told"]
     if sweep.ended_early:
         facts["ended early" if sweep.ended_at else "proposes no more"] = sweep.ended_early
     if sweep.plan:

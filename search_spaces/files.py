@@ -38,6 +38,7 @@ from search_spaces.space import OptimizerSpace, ScheduleSpace, SearchSpace
 from search_spaces.start_fields import read_start
 from search_spaces.task_code import TaskCode
 from search_spaces.task_fields import read_task_fields
+from search_spaces.warm_start_field import read_warm_start
 
 REQUIRED = ("task", "metric", "epochs", "optimizer", "trials")
 FIELDS = (
@@ -61,6 +62,7 @@ FIELDS = (
     "pruner",
     "budget",
     "terminator",
+    "warm_start",
     "order",
     "execution",
     "device",
@@ -207,6 +209,7 @@ def _read(
         pruner=read_pruner(root, findings),
         budget=read_budget(root, epochs, len(seeds), confirm, findings),
         terminator=read_terminator(root, findings),
+        warm_start=read_warm_start(root, sampler.name, findings),
         order=_word(root, "order", ("rounds", "arrival"), "rounds", findings),
         execution=_word(root, "execution", ("auto", "stacked", "solo"), "auto", findings),
         device=_word(root, "device", ("auto", "cpu", "cuda"), "auto", findings),

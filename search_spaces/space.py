@@ -95,6 +95,7 @@ class SearchSpace:
     pruner: Pruner = field(default_factory=Pruner)
     budget: Limits = field(default_factory=Limits)
     terminator: Terminator = field(default_factory=Terminator)
+    warm_start: str | None = None  # id or name of the sweep whose settings the sampler is told of first
     order: str = "rounds"
     execution: str = "auto"
     device: str = "auto"
@@ -157,7 +158,7 @@ def _draw_arguments(
 
     arguments = {
         name: _draw(range_, f"{optimizer.label}.{name}", noting)
-        for name, range_ in _without_suppressed(optimizer.arguments, suppressed).items()
+        for name, range_ in without_suppressed(optimizer.arguments, suppressed).items()
     }
     momentum = arguments.get("momentum", optimizer.default_momentum)
     if by_effect:
@@ -167,7 +168,7 @@ def _draw_arguments(
     return arguments
 
 
-def _without_suppressed(arguments: Mapping[str, Range], suppressed: frozenset[str]) -> dict[str, Range]:
+def without_suppressed(arguments: Mapping[str, Range], suppressed: frozenset[str]) -> dict[str, Range]:
     """The ranges that are left of an optimizer's where the schedule sets these settings itself.
 
     ``betas`` keeps its later items; the first, which is momentum in the Adam family, becomes null.

@@ -9,7 +9,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 from functools import wraps
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 import typer
 from rich.console import Console
 
-from sweeps.errors import RavineError, StoreUnavailable
+from sweeps.errors import RavineError, StoreOutdated, StoreUnavailable
 from sweeps.home import Home, resolve_home
 from workers.process_environment import prepare
 
@@ -114,7 +114,7 @@ def _store(home: Home, *, read_only: bool) -> Iterator[Store]:
 
 def _find(home: Home, sweep: str) -> None:
     """Raise UnknownSweep or StoreUnavailable before anything is opened for writing, and so made."""
-    with _store(home, read_only=True) as store:
+    with suppress(StoreOutdated), _store(home, read_only=True) as store:  # what is there may be migrated
         store.find_sweep(sweep)
 
 
@@ -141,13 +141,15 @@ def launch(
     read_text(file)
     with _begun_runtime(ray, workers) as runtime:
         from search_spaces.files import Overrides
-        from sweeps.sweep_files import create_sweep, read_sweep_file
+        from sweeps.sweep_files import create_sweep, read_sweep_file, warm_start_of
 
         read = read_sweep_file(file, Overrides(trials=trials, epochs=epochs, seed=seed))
         for note in read.loaded.notes:
             people.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+        if read.loaded.space.warm_start is not None:
+            _find(places, read.loaded.space.warm_start)
         with _store(places, read_only=False) as store:
-            sweep_id = create_sweep(store, read)
+            sweep_id = create_sweep(store, read, warm_start_of(store, read))
             space = read.loaded.space
             _run(store, places, sweep_id, space, workers=workers, ray=ray, runtime=runtime, json=json)
 
@@ -236,6 +238,9 @@ def _run(
         markup=False,
         soft_wrap=True,
     )
+    if "warm_start" in row.spec:
+        told = row.spec["warm_start"]["told"]
+        people.print(f"note: {told}", highlight=False, markup=False, soft_wrap=True)
     if ray == "none" and workers not in (None, 1):
         people.print("note: --workers is for Ray; --ray none trains in this process alone", highlight=False)
     with StopSignals() as signals, View(people, space.metric.name) as view:
@@ -431,17 +436,27 @@ def narrow(sweep: SweepArgument, home: HomeOption = None, database: DatabaseOpti
 @app.command()
 @_told_once
 def check(
-    file: FileArgument, trials: TrialsOption = None, epochs: EpochsOption = None, seed: SeedOption = None
+    file: FileArgument,
+    trials: TrialsOption = None,
+    epochs: EpochsOption = None,
+    seed: SeedOption = None,
+    home: HomeOption = None,
+    database: DatabaseOption = None,
 ) -> None:
     """Check FILE without training: what it would cost, and a picture of its schedules."""
     from dashboards.preview import print_preview
     from search_spaces.files import Overrides
-    from sweeps.sweep_files import read_sweep_file
+    from sweeps.sweep_files import read_sweep_file, warm_start_of
 
-    loaded = read_sweep_file(file, Overrides(trials=trials, epochs=epochs, seed=seed)).loaded
-    for note in loaded.notes:
+    read = read_sweep_file(file, Overrides(trials=trials, epochs=epochs, seed=seed))
+    for note in read.loaded.notes:
         people.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
-    print_preview(_data_console(), loaded.space)
+    if read.loaded.space.warm_start is not None:
+        with _store(_home(home, database), read_only=True) as store:
+            warm = warm_start_of(store, read)
+        if warm is not None:
+            people.print(f"note: {warm.told}", highlight=False, markup=False, soft_wrap=True)
+    print_preview(_data_console(), read.loaded.space)
 
 
 @app.command()

@@ -120,6 +120,7 @@ class Ends:
         self._judge = make_judge(space)
         self._decided: Ending | None = None
         self._trials_in_a_row = 1 if space.confirm is None else 2  # leaders are looked at afterwards
+        self._epochs_each = sum(epoch_costs(space)) * len(space.seeds)  # of a setting, at most
         self.time = ENDLESS  # at the decision that is being taken
 
     def restore(self, stored: Mapping[str, Any] | None, settings: Iterable[SettingEntry]) -> None:
@@ -160,7 +161,7 @@ class Ends:
             self._space.budget,
             trained=trained,
             coming=coming + epochs_to_confirm(self._space),
-            epochs_each=sum(epoch_costs(self._space)) * len(self._space.seeds),
+            epochs_each=self._epochs_each,
         )
 
     def end_by_budget(self, *, trained: int) -> None:

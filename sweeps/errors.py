@@ -30,6 +30,10 @@ class StoreUnavailable(StoreError):
     """
 
 
+class StoreOutdated(StoreUnavailable):
+    """An older version made the store, which was opened for reading only; a writer migrates it."""
+
+
 class UnknownSweep(StoreError):
     """No sweep has this id or name."""
 

@@ -21,6 +21,7 @@ from sweeps.runner import run_sweep
 from sweeps.session import SweepRun
 from sweeps.store import Store
 from sweeps.sweep_files import task_file_problem
+from sweeps.warm_start import earlier_settings
 from sweeps.watching import Observer
 from workers.messages import WorkerSetup
 from workers.pool import Pool, PoolUnavailable
@@ -136,6 +137,7 @@ def run_stored_sweep(
             rates=(
                 None if plan["execution"] == "loop" else TrainedRates(task=space.task, epochs=space.epochs)
             ),
+            earlier=earlier_settings(sweep.spec),
         )
 
         def start() -> Pool:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from search_spaces.catalogue import Catalogue
+from search_spaces.earlier import EarlierSetting
 from search_spaces.samplers import is_own
 from search_spaces.settings import Beginning, Setting
 from search_spaces.space import SearchSpace
@@ -59,10 +60,12 @@ class Ledger:
         lanes: int = 1,
         prefixes: Prefixes | None = None,
         rates: Rates | None = None,
+        earlier: Sequence[EarlierSetting] = (),
     ) -> None:
         """An empty sweep whose trials share rows as ``prefixes`` says, or none.
 
         Settings whose ``rates`` agree to the end are trained once; where None, those that are the same are.
+        Its sampler is told of ``earlier`` settings of another sweep.
         Raises ValueError where the pruner refuses its arguments, TerminatorUnavailable.
         """
         self._space = space
@@ -74,7 +77,7 @@ class Ledger:
             concurrency=space.concurrency,
             lanes=lanes,
         )
-        self._proposals = Proposals(space)
+        self._proposals = Proposals(space, earlier=earlier)
         # Pruners, and samplers of the user's own, keep what they decided in Optuna's attributes.
         self._keeps_attributes = space.pruner.name != "none" or is_own(space.sampler)
         acting = frozenset(name for name, entry in catalogue.schedules.items() if entry.watches)

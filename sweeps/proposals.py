@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import optuna
 
 from search_spaces.branches import asking_order
+from search_spaces.earlier import EarlierSetting, earlier_within
 from search_spaces.grid import GridPoint, grid_settings
 from search_spaces.ranges import Choice, Numeric, Value
 from search_spaces.samplers import learns
@@ -27,7 +28,7 @@ from search_spaces.space import SearchSpace, dimensions
 from sweeps.bounded_history import BoundedHistory
 from sweeps.parameters import distribution_of, parameter_of, suggest, value_of
 from sweeps.starting import Starts
-from sweeps.study import Study
+from sweeps.study import Earlier, Study
 
 Pick = Callable[[str, Numeric | Choice], Any]
 """Optuna's parameter for a named range."""
@@ -57,16 +58,24 @@ class Told:
 class Proposals:
     """The study of one sweep: ask, report, prune, end. Settings are named by their index."""
 
-    def __init__(self, space: SearchSpace, history: BoundedHistory | None = None) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        history: BoundedHistory | None = None,
+        earlier: Sequence[EarlierSetting] = (),
+    ) -> None:
         """Nothing proposed yet; ``history`` bounds what samplers see of a long sweep.
 
+        ``earlier``: settings of another sweep, of which samplers are told those that lie within the space.
         Raises ValueError where the pruner refuses its arguments, SamplerRefused for a sampler that is none.
         """
         self._space = space
-        self._study = Study(space, history)
         self._ranges = dimensions(space)
         self._axes = [name for name in self._ranges if name != "schedule" or not space.branches]
         self._distributions = {name: distribution_of(range_) for name, range_ in self._ranges.items()}
+        self._study = Study(
+            space, history, [self._told_earlier(one) for one in earlier_within(space, earlier)]
+        )
         self._asked = 0
         self._order = asking_order(space.schedules) if space.branches else ()
         self._first: Mapping[str, Any] = {}  # parameters of the first branch of the proposal asked for last
@@ -240,6 +249,17 @@ class Proposals:
 
         setting = self._space.draw(choose)
         return parameters, setting
+
+    def _told_earlier(self, earlier: EarlierSetting) -> Earlier:
+        return Earlier(
+            parameters={
+                name: parameter_of(self._ranges[name], value) for name, value in earlier.values.items()
+            },
+            distributions={name: self._distributions[name] for name in earlier.values},
+            finished=earlier.finished,
+            epoch=earlier.epoch,
+            value=earlier.value,
+        )
 
     def _add(self, told: Told) -> None:
         self._study.add(

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any
 
 from search_spaces.catalogue import Catalogue
+from search_spaces.earlier import EarlierSetting
 from search_spaces.space import SearchSpace
 from sweeps.assignments import Assignments
 from sweeps.ends import plain_ending
@@ -46,6 +47,7 @@ class SweepRun:
     interrupted: Callable[[], bool]  # asked between reports
     now: Callable[[], float]  # seconds since 1970
     clock: Callable[[], float] = monotonic  # seconds, for how well workers are used
+    earlier: Sequence[EarlierSetting] = ()  # of another sweep, for the sampler
     prefixes: Prefixes | None = None  # tells which trials share rows; None where they are not stacked
     rates: Rates | None = None  # tells which settings are trained alike; None where only the loop knows
 
@@ -63,7 +65,12 @@ class Session:
         arrival = run.space.order == "arrival"
         groups = [(worker,) for worker in everyone] if arrival else [everyone]
         self._ledger = Ledger(
-            run.space, run.catalogue, lanes=len(groups), prefixes=run.prefixes, rates=run.rates
+            run.space,
+            run.catalogue,
+            lanes=len(groups),
+            prefixes=run.prefixes,
+            rates=run.rates,
+            earlier=run.earlier,
         )
         repeatable = run.plan.get("execution") != "loop"
         self._replay = Replay(run.sweep_id, self._restore(), repeatable=repeatable)

@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, text
 
 from sweeps import migrations, tables
-from sweeps.errors import StoreUnavailable
+from sweeps.errors import StoreOutdated, StoreUnavailable
 from sweeps.store_transactions import Database
 
 _ADVISORY_LOCK = 0x726176696E65  # any number that no other program on the server uses; "ravine" in ASCII
@@ -24,10 +24,12 @@ def bring_up_to_date(database: Database) -> None:
     if revision == migrations.HEAD:
         return
     if database.read_only:
-        raise StoreUnavailable(
-            f"There are no sweeps yet in {database.display}. `ravine launch FILE` makes the first."
-            if revision is None
-            else f"The store {database.display} is not of this version ({revision}, not {migrations.HEAD}). "
+        if revision is None:
+            raise StoreUnavailable(
+                f"There are no sweeps yet in {database.display}. `ravine launch FILE` makes the first."
+            )
+        raise StoreOutdated(
+            f"The store {database.display} is not of this version ({revision}, not {migrations.HEAD}). "
             "`ravine launch` or `ravine resume` of the newer version brings it up to date."
         )
     database.write(lambda connection: _migrate(connection, database.display))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import datetime
 import warnings
-from collections.abc import Callable, Collection, Container, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import optuna
@@ -37,10 +38,13 @@ class Study:
     Where neither the sampler nor the pruner ever asks it, nothing is kept.
     """
 
-    def __init__(self, space: SearchSpace, history: BoundedHistory | None = None) -> None:
-        """An empty study for ``space``.
+    def __init__(
+        self, space: SearchSpace, history: BoundedHistory | None = None, earlier: Sequence[Earlier] = ()
+    ) -> None:
+        """An empty study for ``space``, whose sampler is shown ``earlier`` settings beside its own.
 
-        Raises ValueError where the pruner refuses its arguments, SamplerRefused for a sampler that is none.
+        They are no trials of the study: neither a number nor a pruner knows of them. Raises ValueError where
+        the pruner refuses its arguments, SamplerRefused for a sampler that is none.
         """
         self._storage = _Storage()
         with warnings.catch_warnings():
@@ -63,6 +67,12 @@ class Study:
         self._last: dict[int, tuple[int, float]] = {}  # last report of open settings: epoch and value
         self._open: dict[int, None] = {}
         self._history = BoundedHistory() if history is None else history
+        self._earlier: dict[int, FrozenTrial] = {}  # by a negative index, the last one being -1
+        for position, one in enumerate(earlier):
+            index = position - len(earlier)
+            self._earlier[index] = _earlier_trial(index, one)
+            last = None if one.value is None or one.epoch is None else (one.epoch, one.value)
+            self._history.end(index, rank_of(last, finished=one.finished, sign=self._sign))
 
     def ask(self, seed: int, fixed: Mapping[str, Any], draw: Callable[[optuna.Trial], Drawn]) -> Drawn:
         """Let a fresh sampler choose the next setting as ``draw`` asks for it; the ``fixed`` are given.
@@ -82,7 +92,9 @@ class Study:
         """As :meth:`ask`, of a sampler of the user's own, which sees all trials."""
         index = len(self._ids)
         sampler = own.fresh(seed)
-        with own.at_work(f"at setting {index}"):
+        everything = [*self._earlier.values(), *self._storage.get_all_trials(self._study_id, deepcopy=False)]
+        shown = self._storage.showing(everything) if self._earlier else nullcontext()
+        with own.at_work(f"at setting {index}"), shown:
             drawn = self._asked(sampler, fixed, draw)
             own.check(self._storage.get_trial(self._ids[index]), index)
             self._state.note(self._ids[index])
@@ -201,7 +213,21 @@ class Study:
 
     def _shown(self) -> list[FrozenTrial]:
         indices = sorted([*self._history.shown(), *self._open])
-        return [self._storage.get_trial(self._ids[index]) for index in indices]
+        return [
+            self._earlier[index] if index < 0 else self._storage.get_trial(self._ids[index])
+            for index in indices
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """A setting of another sweep, in Optuna's coordinates."""
+
+    parameters: Mapping[str, Any]
+    distributions: Mapping[str, BaseDistribution]
+    finished: bool  # else pruned
+    epoch: int | None  # the last one with a value
+    value: float | None
 
 
 class _OwnTrial(FrozenTrial):
@@ -247,3 +273,24 @@ class _Storage(InMemoryStorage):
             return list(super().get_all_trials(study_id, deepcopy, states))
         found = [trial for trial in self._shown if states is None or trial.state in states]
         return copy.deepcopy(found) if deepcopy else found
+
+
+def _earlier_trial(number: int, earlier: Earlier) -> FrozenTrial:
+    """What a sampler is shown of it; a pruned one is ranked by its last value, as those of the study are."""
+    now = datetime.datetime.now()
+    last: dict[int, float] = {}
+    if earlier.value is not None and earlier.epoch is not None:
+        last = {earlier.epoch: earlier.value}
+    return _OwnTrial(
+        number=number,
+        trial_id=number,
+        state=OptunaState.COMPLETE if earlier.finished else OptunaState.PRUNED,
+        value=earlier.value if earlier.finished else None,
+        datetime_start=now,
+        datetime_complete=now,
+        params=dict(earlier.parameters),
+        distributions=dict(earlier.distributions),
+        user_attrs={},
+        system_attrs={},
+        intermediate_values=last,
+    )

@@ -18,6 +18,8 @@ from sweeps.errors import BadInput
 from sweeps.file_text import read_text
 from sweeps.records import NewSweep, SweepRow
 from sweeps.store import Store
+from sweeps.store_reads import StoreReader
+from sweeps.warm_start import PLACE, WarmStart, warm_start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,8 +120,8 @@ def _checked_space(
     return loaded
 
 
-def create_sweep(store: Store, file: SweepFile) -> int:
-    """Store a new sweep, waiting to be run; returns its id."""
+def create_sweep(store: Store, file: SweepFile, warm: WarmStart | None = None) -> int:
+    """Store a new sweep, waiting to be run, with what it takes over from an earlier one; returns its id."""
     space = file.loaded.space
     spec: dict[str, Any] = {
         "source": file.text,
@@ -137,7 +139,17 @@ def create_sweep(store: Store, file: SweepFile) -> int:
         spec["sampler_file"] = dict(file.sampler_file)
     if file.task_file is not None:
         spec["task_file"] = dict(file.task_file)
+    if warm is not None:
+        spec[PLACE] = warm.to_plain()
     return store.create_sweep(new_sweep(space, spec))
+
+
+def warm_start_of(store: StoreReader, file: SweepFile) -> WarmStart | None:
+    """What the file's sweep takes over from the one that it names, if any. Raises UnknownSweep, BadInput."""
+    from workers.torch_catalogue import catalogue_for
+
+    space = file.loaded.space
+    return warm_start(store, space, catalogue_for(space.task), file.task_file)
 
 
 def new_sweep(space: SearchSpace, spec: Mapping[str, Any]) -> NewSweep:

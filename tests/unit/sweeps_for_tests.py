@@ -6,12 +6,13 @@ import hashlib
 import math
 import random
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any
 
 from search_spaces.catalogue import Argument, Catalogue, Kind, OptimizerEntry
+from search_spaces.earlier import EarlierSetting
 from search_spaces.ranges import Choice, Fixed, Integer, Log, LogOneMinus, Uniform
 from search_spaces.settings import Setting
 from search_spaces.space import Metric, OptimizerSpace, Pruner, ScheduleSpace, SearchSpace
@@ -218,6 +219,7 @@ def run(
     pools: list[FakePool] | None = None,
     execution: str = "made up",
     clock: Callable[[], float] = monotonic,
+    earlier: Sequence[EarlierSetting] = (),
 ) -> SweepState:
     sweep_run = SweepRun(
         store=store,
@@ -229,6 +231,7 @@ def run(
         interrupted=interrupted,
         now=lambda: 1_700_000_000.0,
         clock=clock,
+        earlier=earlier,
     )
 
     def start_pool() -> FakePool:

@@ -133,3 +133,26 @@ def test_check_shows_the_budget_beside_what_the_sweep_would_cost() -> None:
         "budget: 1 h 0 min of devices suffice for all settings, which take about 21 min 20 s at most"
     )
     assert "none of the last 50 ended settings was better than the best before by more than 1 %" in terminator
+
+
+@pytest.mark.parametrize(("text", "expected"), [("3", "3"), ("a sweep", "a sweep"), ("null", None)])
+def test_a_warm_start_names_a_sweep(text: str, expected: str | None) -> None:
+    assert load(f"{HEAD}{SGD}warm_start: {text}\n").space.warm_start == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("warm_start: [3]", ["warm_start", "the id or name of a sweep"]),
+        ("warm_start: 0", ["got 0"]),
+        ("warm_start: true", ["the id or name of a sweep"]),
+        ("warm_start: ''", ["the id or name of a sweep"]),
+        (
+            "warm_start: 3\nsampler: qmc",
+            ["line 6", "sampler: qmc", "the same whatever is known", "tpe, gp or"],
+        ),
+    ],
+)
+def test_a_warm_start_that_cannot_be_is_refused(text: str, words: list[str]) -> None:
+    (problem,) = refused(f"{HEAD}{SGD}{text}\n")
+    assert all(word in problem for word in words), problem

@@ -48,6 +48,7 @@ RANGE_TESTED = st.builds(
 CONFIRMED = st.builds(
     Confirm, top=st.integers(2, 100), seeds=st.integers(2, 1000), error_rate=st.floats(0.001, 0.5)
 )
+NAMED = st.sampled_from(["3", "a: b", "on", "digits 1e3"])
 LIMITED = st.builds(
     Limits,
     epochs=st.none() | st.integers(100_000_000, 2**62),
@@ -157,6 +158,7 @@ def spaces(draw: st.DrawFn) -> SearchSpace:
         assume(count == 1 or not any(isinstance(value, tuple) for value in one.arguments.values()))
         labelled.append(one if count == 1 else dataclasses.replace(one, label=f"{one.name}#{count}"))
     task = draw(st.sampled_from(["digits-mlp", "quadratic"]))
+    sampler = draw(st.sampled_from(["tpe", "random", "qmc", "gp"]))
     condition = draw(of_argument(CATALOGUE.tasks["quadratic"].arguments["condition"]))
     return SearchSpace(
         name=draw(st.sampled_from(["on", "a sweep", "x: y", "1e3", "Größe", "plain-1", "it's", '"', "# no"])),
@@ -173,7 +175,7 @@ def spaces(draw: st.DrawFn) -> SearchSpace:
         seed=draw(st.integers(0, 2**62)),
         seeds=tuple(draw(st.lists(st.integers(0, 99), min_size=1, max_size=3, unique=True))),
         concurrency=draw(st.just(max(1, min(64, trials // 8))) | st.integers(1, 999)),
-        sampler=draw(st.sampled_from(["tpe", "random", "qmc", "gp"])),
+        sampler=sampler,
         pruner=draw(
             st.sampled_from(
                 [
@@ -192,6 +194,7 @@ def spaces(draw: st.DrawFn) -> SearchSpace:
         range_test=draw(st.none() | RANGE_TESTED),
         budget=draw(LIMITED),
         terminator=draw(TERMINATED),
+        warm_start=draw(st.none() | NAMED) if sampler in ("tpe", "gp") else None,
     )
 
 
