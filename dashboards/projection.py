@@ -10,10 +10,12 @@ from typing import Protocol
 
 from dashboards.run_content import RunContent, sweep_content, trial_content
 from dashboards.tracking import FoundRun, RunChange, Tracking, sweep_tags
+from sweeps.pruning_audit import audit_of
 from sweeps.records import (
     FINAL_SWEEP_STATES,
     OPEN_STATES,
     Measurement,
+    Proposal,
     Publication,
     SweepRow,
     TrialRow,
@@ -35,6 +37,9 @@ class Results(Protocol):
 
     def trials(self, sweep_id: int) -> list[TrialRow]:
         """Its trials by number."""
+
+    def proposals(self, sweep_id: int) -> list[Proposal]:
+        """Its proposals by index."""
 
     def measurements(self, sweep_id: int, *, numbers: Sequence[int] | None = None) -> list[Measurement]:
         """All measurements, or these trials', by number and epoch."""
@@ -222,7 +227,8 @@ class Projection:
         measurements = self._store.measurements(sweep.id)
         for path, text in self._figures(sweep, trials, measurements).items():
             tracking.log_text(run_id, text, path)
-        self._write(tracking, [(PARENT, run_id, sweep_content(sweep, trials, measurements))])
+        content = sweep_content(sweep, trials, measurements, audit_of(self._store, sweep))
+        self._write(tracking, [(PARENT, run_id, content)])
         self._store.record_publications([reached])
         return 1
 

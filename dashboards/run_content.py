@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from dashboards.audit_words import audit_lines
+from sweeps.pruning_audit import PruningAudit
 from sweeps.range_test_words import range_test_words
 from sweeps.records import Measurement, SweepRow, SweepState, TrialRow, TrialState
 from sweeps.verdict import best_trial, search_trials
@@ -76,7 +78,10 @@ def trial_content(
 
 
 def sweep_content(
-    sweep: SweepRow, trials: Sequence[TrialRow], measurements: Sequence[Measurement] = ()
+    sweep: SweepRow,
+    trials: Sequence[TrialRow],
+    measurements: Sequence[Measurement] = (),
+    audit: PruningAudit | None = None,
 ) -> RunContent:
     """The sweep's parent run; once the sweep has ended for good, with its best value so far by trial.
 
@@ -99,6 +104,8 @@ def sweep_content(
         tags["ravine.range_test"] = "\n".join(found)[:_LONGEST_TAG]
     if sweep.error:
         tags["ravine.error"] = sweep.error[:_LONGEST_TAG]
+    if audit is not None:
+        tags["ravine.pruning_audit"] = "\n".join(audit_lines(audit, sweep.metric))[:_LONGEST_TAG]
     if sweep.ended_early:
         tags["ravine.ended_early"] = sweep.ended_early[:_LONGEST_TAG]
     return RunContent(

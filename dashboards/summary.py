@@ -9,11 +9,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dashboards.audit_words import audit_lines
 from dashboards.convergence import best_band
 from dashboards.live_view import describe, describe_schedule, duration, short
 from dashboards.usage_words import WIDTH_KEYS, epochs_words, idle_words, slots_words, width_words
 from dashboards.verdict_words import verdict_columns, verdict_lines
 from search_spaces.catalogue import Argument, Catalogue
+from sweeps.pruning_audit import PruningAudit
 from sweeps.range_test_words import range_test_words
 from sweeps.records import SweepRow, SweepState, TrialRow, TrialState
 from sweeps.verdict import Verdict, search_trials
@@ -26,6 +28,7 @@ def print_summary(
     best: Sequence[TrialRow],
     seconds: float,
     verdict: Verdict | None = None,
+    audit: PruningAudit | None = None,
 ) -> None:
     """Print the summary of an ended or interrupted sweep."""
     counts = {state: sum(trial.state is state for trial in trials) for state in TrialState}
@@ -47,6 +50,8 @@ def print_summary(
         line = how_it_mattered(sweep, searched, name, label)
         if line:
             console.print(line, highlight=False, soft_wrap=True)
+    for sentence in audit_lines(audit, sweep.metric) if audit is not None else ():
+        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     if sweep.error:
         console.print(sweep.error, highlight=False, markup=False, soft_wrap=True)
     failures = [trial for trial in trials if trial.state is TrialState.failed and trial.detail]
@@ -191,6 +196,7 @@ def sweep_table(
     epochs_trained: int,
     best: Sequence[TrialRow],
     verdict: Verdict | None = None,
+    audit: PruningAudit | None = None,
 ) -> Table:
     """One sweep, a fact a line. ``epochs_asked``: those of its trials; ``epochs_trained``: those of rows."""
     table = Table(box=None, pad_edge=False, show_header=False)
@@ -229,6 +235,8 @@ def sweep_table(
         facts["best"] = f"{sweep.metric} {trial.value}, trial {trial.number}: {describe(trial.setting)}"
     if verdict is not None and (lines := verdict_lines(sweep, verdict)):
         facts["verdict"] = lines[0]
+    if audit is not None:
+        facts["pruning audit"] = "\n".join(audit_lines(audit, sweep.metric)).removeprefix("pruning audit: ")
     for name, fact in facts.items():
         if fact:
             table.add_row(name, Text(fact))

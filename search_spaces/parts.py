@@ -22,7 +22,7 @@ from search_spaces.nodes import Entry, Listing, Node, Scalar, Table
 from search_spaces.ranges import Fixed, Range, Value, ends
 from search_spaces.space import Metric, Pruner
 
-PRUNERS = ("none", "asha", "hyperband", "median")
+PRUNERS = ("none", "asha", "hyperband", "median", "decay_fair")
 LONGEST_NAME = 100
 MOST_SEEDS = 1000
 WANTED_METRIC = "{name: NAME, goal: minimize} or maximize"
@@ -147,7 +147,7 @@ def read_seeds(root: Table, findings: Findings) -> tuple[int, ...]:
 
 
 def read_pruner(root: Table, findings: Findings) -> Pruner:
-    """A pruner's name, or ``{name: arguments}``; its arguments are Optuna's to judge."""
+    """A pruner's name, or ``{name: arguments}``; its arguments are judged where it is made."""
     entry = root.find("pruner")
     if entry is None:
         return Pruner()
@@ -159,10 +159,6 @@ def read_pruner(root: Table, findings: Findings) -> Pruner:
         field = f"pruner.{shorten(only.key)}"
         given = table(only.node, field, "{argument: value}", findings) or given
         _note_lines(field, given, findings)
-    if isinstance(name, Scalar) and name.value == "decay_fair":
-        hint = "decay_fair is not available yet; use asha, hyperband or median"
-        findings.problem(name.line, "pruner", "got 'decay_fair'", one_of(PRUNERS), hint)
-        return Pruner()
     chosen = word(name, "pruner", PRUNERS, findings)
     if chosen is None:
         return Pruner()

@@ -302,13 +302,14 @@ def _report(store: Store, sweep_id: int, *, seconds: float, json: bool) -> None:
     from dashboards.summary import print_summary
     from dashboards.verdict_words import verdict_values
     from sweeps.exports import sweep_result
+    from sweeps.pruning_audit import audit_of
     from sweeps.verdict import best_trials, verdict_of
 
     row = store.sweep(sweep_id)
     trials = store.trials(sweep_id)
     verdict = verdict_of(row, trials)
     best = best_trials(row, trials, verdict, 5)
-    print_summary(people, row, trials, best, seconds, verdict)
+    print_summary(people, row, trials, best, seconds, verdict, audit_of(store, row))
     if json:
         import json as text
 
@@ -333,6 +334,7 @@ def list_sweeps(home: HomeOption = None, database: DatabaseOption = None) -> Non
 def show(sweep: SweepArgument, home: HomeOption = None, database: DatabaseOption = None) -> None:
     """Show how a SWEEP stands: state, counts, best, where it runs. E.g. ravine show 3."""
     from dashboards.summary import sweep_table
+    from sweeps.pruning_audit import audit_of
     from sweeps.verdict import best_trials, trials_to_judge, verdict_of
 
     with _store(_home(home, database), read_only=True) as store:
@@ -342,7 +344,7 @@ def show(sweep: SweepArgument, home: HomeOption = None, database: DatabaseOption
         found = trials_to_judge(store, row, 1)
         verdict = verdict_of(row, found)
         best = best_trials(row, found, verdict, 1)
-        _print_data(sweep_table(row, counts, asked, trained, best, verdict))
+        _print_data(sweep_table(row, counts, asked, trained, best, verdict, audit_of(store, row)))
 
 
 @app.command()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from search_spaces.ranges import Value
 from search_spaces.space import SearchSpace
+from sweeps.decay_fair import rungs
 from workers.cooldown import DIVERGED, cooled_name, is_due
 from workers.messages import Cooldown
 
@@ -15,7 +16,7 @@ ARGUMENT = "cooldown_epochs"  # of a pruner that scores rungs on cooldowns; 0, a
 Rungs = Callable[[Mapping[str, Value], int], tuple[int, ...]]
 """The epochs, from 1, at which a pruner with such arguments judges trials of so many epochs."""
 
-RUNGS: dict[str, Rungs] = {}
+RUNGS: dict[str, Rungs] = {"decay_fair": rungs}
 """Of the pruners that can score trials on cooldowns, by name."""
 
 
@@ -33,10 +34,10 @@ def cooldown_of(space: SearchSpace) -> Cooldown | None:
     A rung so near to the training's end that a cooldown would go beyond it is judged without. Raises
     ValueError where the pruner's arguments are wrong.
     """
-    arguments, rungs = space.pruner.arguments, RUNGS.get(space.pruner.name)
-    if rungs is None or not (epochs := cooldown_epochs(arguments)):
+    arguments, judged_after = space.pruner.arguments, RUNGS.get(space.pruner.name)
+    if judged_after is None or not (epochs := cooldown_epochs(arguments)):
         return None
-    at = tuple(rung for rung in rungs(arguments, space.epochs) if rung + epochs <= space.epochs)
+    at = tuple(rung for rung in judged_after(arguments, space.epochs) if rung + epochs <= space.epochs)
     return Cooldown(epochs=epochs, at=at) if at else None
 
 

@@ -17,6 +17,7 @@ from sweeps.execution_choice import Share, even_share
 from sweeps.execution_plan import execution_plan, told_of_plan
 from sweeps.processes import available_cores, current_owner
 from sweeps.records import SweepRow, SweepState
+from sweeps.rungs import judged_after
 from sweeps.runner import run_sweep
 from sweeps.session import SweepRun
 from sweeps.store import Store
@@ -123,6 +124,7 @@ def run_stored_sweep(
             width=width_of(plan, rows, resources.threads),
             forks=space.forks and plan["execution"] == "stacked",
             cooldown=cooldown_of(space),
+            judged_after=judged_after(space),
         )
         run = SweepRun(
             store=store,

@@ -35,6 +35,7 @@ from sweeps.likeness import Rates
 from sweeps.plan import ROUNDS_IN_FLIGHT, Budget, Place, free_rows, lane_share
 from sweeps.proposal_queue import ProposalQueue
 from sweeps.proposals import Asked, Proposals
+from sweeps.reaching import reached_together
 from sweeps.records import (
     OPEN_STATES,
     Measurement,
@@ -209,13 +210,16 @@ class Ledger:
                 progress[outcome.number] = self._measured(trial, outcome, trained.get(outcome.number, 0))
             else:
                 progress[outcome.number] = self._broke(trial, outcome)
+        keeps = self._keeps_attributes
+        before = {index: self._proposals.attributes(index) for index in touched} if keeps else {}
+        heard = [self._settings[index] for index in sorted(touched)]
+        self._proposals.judge(lambda: reached_together(heard, outcomes, self._space))
         changed: dict[int, dict[str, Any]] = {}
         for index in sorted(touched):
             setting = self._settings[index]
-            before = self._proposals.attributes(index) if self._keeps_attributes else None
             for ended in self._hear(setting, progress):
                 progress[ended.number] = ended
-            if self._keeps_attributes and (after := self._proposals.attributes(index)) != before:
+            if keeps and (after := self._proposals.attributes(index)) != before[index]:
                 changed[index] = after
             if not any(number in self.open for number in setting.numbers):
                 del self._settings[index]

@@ -13,6 +13,7 @@ from sweeps.equivalents import Equivalents
 from sweeps.plan import Budget, asked_by_now
 from sweeps.proposals import Asked, Proposals
 from sweeps.records import Proposal
+from sweeps.rungs import control_group
 
 
 class ProposalQueue:
@@ -24,12 +25,15 @@ class ProposalQueue:
         """Nothing asked for yet.
 
         Only samplers that take their time are asked ahead, in one lane, and not for families, which stay
-        whole.
+        whole. Settings of a pruner's control group come last, when slots begin to be free anyway.
         """
         self._budget = budget
         self._proposals = proposals
         self._asks_ahead = learns(space.sampler) and not space.branches and budget.lanes == 1
         self._ahead: deque[Asked] = deque()
+        self._is_control = control_group(space)
+        self._family_size = len(space.schedules) if space.branches else 1
+        self._last: deque[Asked] = deque()  # to be taken when there is nothing else
         self._unstored: list[Proposal] = []
         self._equivalents = equivalents
         self._admitted = 0  # settings with trials, or that wait for those of another
@@ -43,7 +47,9 @@ class ProposalQueue:
     @property
     def has_more(self) -> bool:
         """Whether there are settings still to be taken."""
-        return bool(self._ahead) or (not self._exhausted and self._admitted < self._budget.settings)
+        if self._ahead or self._last:
+            return True
+        return not self._exhausted and self._admitted < self._budget.settings
 
     @property
     def settings_taken(self) -> int:
@@ -53,7 +59,8 @@ class ProposalQueue:
     @property
     def settings_expected(self) -> int:
         """Settings that will have been taken at the end."""
-        return self._admitted + len(self._ahead) if self._exhausted else self._budget.settings
+        known = self._admitted + len(self._ahead) + len(self._last)
+        return known if self._exhausted else self._budget.settings
 
     def ask_ahead(self, free: Sequence[int]) -> None:
         """Ask for settings of which so many will have room in each of the coming rounds.
@@ -77,7 +84,11 @@ class ProposalQueue:
 
     def take(self, most: int) -> tuple[Asked, ...]:
         """The next family, at most ``most`` settings of it."""
-        family = (self._ahead.popleft(),) if self._ahead else self._asked(most)
+        family: tuple[Asked, ...] = (self._ahead.popleft(),) if self._ahead else ()
+        while not family and (asked := self._asked(most)):
+            family = self._without_control(asked)
+        if not family and self._last:
+            family = self._last_family(most)
         self._admitted += len(family)
         return family
 
@@ -87,14 +98,33 @@ class ProposalQueue:
         return proposals
 
     def _put_ahead(self, family: Sequence[Asked]) -> None:
-        for asked in family:
+        for asked in self._without_control(family):
             if self._equivalents.take_in(asked):
                 self._ahead.append(asked)
             else:
                 self._admitted += 1
 
+    def _without_control(self, family: Sequence[Asked]) -> tuple[Asked, ...]:
+        """Those that are not put off to the end; who waits for an equivalent setting waits anyway."""
+        for asked in family:
+            if not self._is_control(asked.index):
+                continue
+            if self._equivalents.take_in(asked):
+                self._last.append(asked)
+            else:
+                self._admitted += 1
+        return tuple(asked for asked in family if not self._is_control(asked.index))
+
+    def _last_family(self, most: int) -> tuple[Asked, ...]:
+        """The next of those that were put off, with the rest of its family."""
+        found = [self._last.popleft()]
+        place = found[0].index // self._family_size
+        while self._last and len(found) < most and self._last[0].index // self._family_size == place:
+            found.append(self._last.popleft())
+        return tuple(found)
+
     def _asked(self, most: int) -> tuple[Asked, ...]:
-        left = self._budget.settings - self._admitted - len(self._ahead)
+        left = self._budget.settings - self._admitted - len(self._ahead) - len(self._last)
         family = self._proposals.ask(min(most, left))
         self._exhausted = not family and left > 0
         self._unstored += [

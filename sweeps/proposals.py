@@ -27,6 +27,7 @@ from search_spaces.settings import Setting
 from search_spaces.space import SearchSpace, dimensions
 from sweeps.bounded_history import BoundedHistory
 from sweeps.parameters import distribution_of, parameter_of, suggest, value_of
+from sweeps.rungs import OWN_ATTRIBUTES, Reached, rungs_of
 from sweeps.starting import Starts
 from sweeps.study import Earlier, Study
 
@@ -76,6 +77,8 @@ class Proposals:
         self._study = Study(
             space, history, [self._told_earlier(one) for one in earlier_within(space, earlier)]
         )
+        self._rungs = rungs_of(space)
+        self._sign = 1.0 if space.metric.goal == "minimize" else -1.0
         self._asked = 0
         self._order = asking_order(space.schedules) if space.branches else ()
         self._first: Mapping[str, Any] = {}  # parameters of the first branch of the proposal asked for last
@@ -91,6 +94,9 @@ class Proposals:
             self._proposed = {_identity(told.parameters) for told in history}
         for told in history:
             self._add(told)
+            if self._rungs is not None:
+                losses = {} if told.end else {at: self._sign * value for at, value in told.reports.items()}
+                self._rungs.restore(told.index, told.attributes, losses)
             if told.end is not None:
                 self._study.end(told.index, told.end)
         if self._order and self._asked % len(self._order):
@@ -126,14 +132,25 @@ class Proposals:
     def report(self, index: int, epoch: int, value: float) -> None:
         """The setting's metric at the end of ``epoch``."""
         self._study.report(index, epoch, value)
+        if self._rungs is not None:
+            self._rungs.hear(index, epoch, self._sign * value)
+
+    def judge(self, reached: Callable[[], Sequence[Reached]]) -> None:
+        """Judge settings that come to a rung together, before they are reported one by one."""
+        if self._rungs is not None:
+            self._rungs.judge(reached())
 
     def should_prune(self, index: int) -> bool:
         """Whether the pruner gives the setting up, after its last report."""
+        if self._rungs is not None:
+            return self._rungs.gives_up(index)
         return self._study.should_prune(index)
 
     def end(self, index: int, how: str) -> None:
         """The setting ended: ``finished`` (with its last report as value), ``pruned`` or ``failed``."""
         self._study.end(index, how, seed_of(self._space.seed, index))
+        if self._rungs is not None:
+            self._rungs.end(index)
 
     def repeat(self, index: int, of: int, how: str) -> None:
         """The setting has shown what another has, which has ended, and ends so too."""
@@ -142,8 +159,9 @@ class Proposals:
         self.end(index, how)
 
     def attributes(self, index: int) -> dict[str, Any]:
-        """Optuna's system attributes of the setting, as stored with it."""
-        return self._study.attributes(index)
+        """What is stored with the setting: Optuna's system attributes, and our own rungs."""
+        own = {} if self._rungs is None else self._rungs.attributes(index)
+        return {**self._study.attributes(index), **own}
 
     @property
     def optuna_study(self) -> optuna.Study:
@@ -266,7 +284,7 @@ class Proposals:
             told.parameters,
             {name: self._distributions[name] for name in told.parameters},
             reports=told.reports,
-            attributes=told.attributes,
+            attributes={name: value for name, value in told.attributes.items() if name not in OWN_ATTRIBUTES},
         )
         self._asked += 1
 

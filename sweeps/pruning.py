@@ -1,4 +1,4 @@
-"""Pruning: Optuna's pruners by our short names."""
+"""Pruning: Optuna's pruners by our short names; ``decay_fair`` is ours and met in :mod:`sweeps.rungs`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from optuna import create_study, logging
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 
 from search_spaces.space import Pruner
+from sweeps.decay_fair import decay_fair
 
 logging.set_verbosity(logging.ERROR)
 
@@ -16,8 +17,16 @@ logging.set_verbosity(logging.ERROR)
 def make_pruner(pruner: Pruner, epochs: int) -> BasePruner:
     """Optuna's pruner for a sweep of trials of ``epochs`` epochs.
 
-    Raises ValueError with Optuna's own sentence where it refuses the arguments.
+    One that gives nothing up for ``decay_fair``, which asks no study.
+
+    Raises ValueError with Optuna's own sentence, or ours, where the arguments are refused.
     """
+    if pruner.name == "decay_fair":
+        try:
+            decay_fair(pruner.arguments, epochs)
+        except ValueError as error:
+            raise ValueError(f"decay_fair: {error}") from error
+        return NopPruner()
     kinds: Mapping[str, tuple[type[BasePruner], dict[str, Any]]] = {
         "none": (NopPruner, {}),
         "asha": (SuccessiveHalvingPruner, {"min_resource": 1, "reduction_factor": 4}),

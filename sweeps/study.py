@@ -56,7 +56,7 @@ class Study:
                 pruner=make_pruner(space.pruner, space.epochs),
             )
         self._study_id = self._storage.get_study_id_from_name(self._study.study_name)
-        self._prunes = space.pruner.name != "none"
+        self._prunes = space.pruner.name not in ("none", "decay_fair")  # which asks no study
         self._keeps = self._prunes or learns(space.sampler)
         self._sampler = space.sampler
         self._own = OwnSampler.of(space) if is_own(space.sampler) else None

@@ -104,7 +104,7 @@ def _checked_space(
                 line=loaded.line_of("pruner", None),
                 field="pruner",
                 got=f"{dict(loaded.space.pruner.arguments)} is refused: {error}",
-                wanted="Optuna's own arguments",
+                wanted="Optuna's own arguments, or those of decay_fair",
             )
         )
     if is_own(loaded.space.sampler):

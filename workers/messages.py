@@ -32,6 +32,7 @@ class WorkerSetup:
     width: int = 64  # most rows a population trains at once
     forks: bool = True  # whether trials that begin alike share a row until their rates part
     cooldown: Cooldown | None = None  # changes no curve, and tells more of some epochs
+    judged_after: tuple[int, ...] = ()  # epochs with whose outcomes it is told how far a schedule is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,14 @@ class Orders:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleProgress:
+    """How far a trial's schedule is."""
+
+    spent: float  # share of all learning rates, summed over the updates of the whole training, so far
+    annealing: float  # by how much of itself the learning rate still falls until the last update, 0 to 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """One trained epoch of one trial."""
 
@@ -70,6 +79,7 @@ class Measured:
     metrics: Mapping[str, float] = field(default_factory=dict)  # val_loss and others; what a cooldown showed
     rides_on: int | None = None  # the trial whose row was trained for both this epoch; None: its own
     cooldown_epochs: int = 0  # that a copy of its own row was trained for after this epoch
+    progress: ScheduleProgress | None = None  # where the setup asks for it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from workers.one_by_one import OneByOne
 from workers.population import Population
 from workers.process_environment import prepare
 from workers.recipe import Recipe, numeric_settings
+from workers.schedule_progress import ScheduleProgresses
 from workers.solo import SoloTrials
 from workers.tasks.registry import make_task, task_class, task_data
 from workers.tasks.shared_data import on_device
@@ -52,6 +53,7 @@ class Worker:
             torch.use_deterministic_algorithms(True, warn_only=True)
         self._setup = setup
         self._benches: dict[PopulationKey, _Bench] = {}
+        self._progresses = ScheduleProgresses(setup) if setup.judged_after else None
 
     def carry_out(self, orders: Orders) -> Report:
         """Release, admit, train one epoch of each trial named, and report.
@@ -91,6 +93,8 @@ class Worker:
         for trial in orders.admit:
             try:
                 self._bench_for(trial).admit(trial)
+                if self._progresses is not None:
+                    self._progresses.admit(trial)
             except _CAUGHT as error:
                 outcomes.append(_failed(trial.number, error))
         if torch.get_num_threads() != self._setup.threads:  # a task's own code may have changed them
@@ -101,6 +105,8 @@ class Worker:
             alone = isinstance(bench, OneByOne)
             for together in [[number] for number in held] if alone else [held]:
                 outcomes.extend(_advanced(bench, together))
+        if self._progresses is not None:
+            return [self._progresses.told(outcome) for outcome in outcomes]
         return outcomes
 
     def _release(self, number: int) -> None:
@@ -108,6 +114,8 @@ class Worker:
         for bench in self._benches.values():
             if bench.holds(number):
                 bench.release(number)
+        if self._progresses is not None:
+            self._progresses.release(number)
 
     def _drop_empty_benches(self) -> None:
         """Where batch size or task arguments vary continuously, nearly every trial has a bench of its own."""

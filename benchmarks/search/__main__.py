@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import numpy as np
 
 from benchmarks.search.baselines import BASELINES
 from benchmarks.search.curves import BadCurves, load
+from benchmarks.search.decay_fair import decay_fair
 from benchmarks.search.replay import Replayed, replay
+from benchmarks.search.schedules import progress_of
 
 FEWEST_DRAWS = 100  # that count
 
@@ -32,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--repeat {wanted.repeat}: the data have repeats 0 to {repeats - 1}")
     if min(wanted.costs) < 1:
         parser.error(f"--costs {min(wanted.costs):g}: wants one whole training or more")
-    found = replay(pool, BASELINES, wanted.costs, draws=wanted.draws, repeat=wanted.repeat, seed=wanted.seed)
+    ours = partial(decay_fair, progress=progress_of(pool.settings, pool.epochs))
+    methods = {**BASELINES, "decay_fair": ours}
+    found = replay(pool, methods, wanted.costs, draws=wanted.draws, repeat=wanted.repeat, seed=wanted.seed)
     print(json.dumps(_plain(found, pool.tasks, wanted)) if wanted.json else told(found))
     return 0
 

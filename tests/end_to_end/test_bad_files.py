@@ -64,6 +64,11 @@ KINDS: dict[str, tuple[str, int | None, str]] = {
     "unknown sampler": (GOOD + "sampler: tpee\n", 11, "tpe"),
     "unknown pruner": (GOOD + "pruner: ashaa\n", 11, "asha"),
     "pruner argument": (GOOD + "pruner: {asha: {reduction_factor: 1}}\n", 11, "reduction_factor"),
+    "argument of our own pruner": (
+        GOOD + "pruner: {decay_fair: {rungs: [3, 1]}}\n",
+        11,
+        "rungs is (3, 1); wants ascending epochs from 1 to",
+    ),
     "pruner argument that is looked at late": (
         GOOD + "pruner: {hyperband: {max_resource: 0}}\n",
         11,

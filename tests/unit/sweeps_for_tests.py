@@ -22,7 +22,7 @@ from sweeps.session import SweepRun
 from sweeps.store import Store
 from sweeps.sweep_files import new_sweep
 from sweeps.watching import Snapshot
-from workers.messages import Diverged, Failed, Measured, Orders, Outcome, Report
+from workers.messages import Diverged, Failed, Measured, Orders, Outcome, Report, ScheduleProgress
 from workers.pool import WorkerLost
 
 CATALOGUE = Catalogue(
@@ -175,7 +175,15 @@ def made_up_outcome(number: int, seed: int, epoch: int, setting: Setting) -> Out
         train_loss=loss,
         grad_norm=1.0,
         metrics={"val_loss": loss, "val_accuracy": 1 / (1 + loss)},
+        progress=made_up_progress(setting, epoch),
     )
+
+
+def made_up_progress(setting: Setting, epoch: int, epochs: int = 22) -> ScheduleProgress:
+    """How far StepLR or a constant rate is, of a training of ``epochs``."""
+    step_size, gamma = (setting.schedule.arguments.get(name, 1) for name in ("step_size", "gamma"))
+    rates = [float(str(gamma)) ** (past // int(str(step_size))) for past in range(epochs)]
+    return ScheduleProgress(spent=sum(rates[:epoch]) / sum(rates), annealing=1 - rates[-1] / rates[epoch - 1])
 
 
 class Silence:

@@ -146,7 +146,7 @@ def test_the_command_line_prints_regrets_by_task(tmp_path: Path, capsys: pytest.
     assert main([*options, "--costs", "2,4", "--draws", "3", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert {(one["method"], one["cost"]) for one in told["results"]} == {
-        (name, cost) for name in BASELINES for cost in (2.0, 4.0)
+        (name, cost) for name in (*BASELINES, "decay_fair") for cost in (2.0, 4.0)
     }
     assert told["counts"] is False
     assert all(set(one["by_task"]) == {"up", "down"} for one in told["results"])

@@ -23,6 +23,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "random and asha": {"sampler": "random", "pruner": "asha"},
     "tpe and hyperband": {"pruner": "hyperband"},
     "qmc and median": {"sampler": "qmc", "pruner": "median"},
+    "random and decay_fair": {"sampler": "random", "pruner": "decay_fair"},
+    "tpe and decay_fair, two seeds": {"pruner": "decay_fair", "seeds": (0, 1), "trials": 15, "epochs": 22},
     "grid": {"sampler": "grid", "trials": 24},
     "two seeds and asha": {"seeds": (0, 3), "trials": 10, "pruner": "asha"},
     "one epoch": {"epochs": 1, "trials": 23},
@@ -316,8 +318,9 @@ def test_arrival_order_ends_every_trial_once_with_the_same_curves(store: Store) 
     assert by_setting[0] == by_setting[1]
 
 
-def test_arrival_order_resumes_with_other_workers(store: Store) -> None:
-    space_ = space(order="arrival", pruner="asha", concurrency=6)
+@pytest.mark.parametrize("pruner", ["asha", "decay_fair"])
+def test_arrival_order_resumes_with_other_workers(store: Store, pruner: str) -> None:
+    space_ = space(order="arrival", pruner=pruner, concurrency=6)
     sweep_id = stored(store, space_)
     chance = random.Random(5)
     with pytest.raises(Killed):

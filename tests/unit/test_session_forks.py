@@ -118,7 +118,7 @@ def shown(store: Store, sweep_id: int) -> tuple[Any, ...]:
     return trials, store.measurements(sweep_id), store.proposals(sweep_id)
 
 
-PRUNERS = ["none", "asha", "hyperband"]
+PRUNERS = ["none", "asha", "hyperband", "decay_fair"]
 
 
 @pytest.mark.parametrize("pruner", PRUNERS)
