@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from dashboards.next_file import NextFile, next_file, next_name
+from dashboards.next_sweep import NextSweep, next_sweep
+from search_spaces.ranges import Fixed
+from sweeps.records import SweepState
+from sweeps.store import open_store
 from tests.end_to_end.command_line import ravine
 
 FIRST = """\
@@ -97,3 +104,64 @@ def test_an_unknown_sweep(swept: Path) -> None:
     ran = ravine("narrow", "ravin", home=swept)
     assert ran.code == 2
     assert "ravine" in ran.stderr
+
+
+def found_by(home: Path, **changes: Any) -> NextFile:
+    """What is said of the sweep, some facts of its row changed."""
+    store = open_store(f"sqlite:///{home / 'ravine.db'}", read_only=True)
+    try:
+        return next_file(store, replace(store.find_sweep("1"), **changes))
+    finally:
+        store.close()
+
+
+def test_a_sweep_that_still_runs_may_be_narrowed(swept: Path) -> None:
+    found = found_by(swept, state=SweepState.running)
+    assert found.text == found_by(swept).text
+    assert "sweep 1 is running and 0 settings are still open: so far it says this" in found.notes
+
+
+def test_what_cannot_be_trained_stays_as_it_was(swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Momentum 0 beside nesterov is an error of a sweep file, whatever the trials say."""
+    asked = []
+
+    def without_momentum(*given: Any, keep: frozenset[str]) -> NextSweep:
+        asked.append(keep)
+        found = next_sweep(*given, keep=keep)
+        if "SGD.momentum" in keep:
+            return found
+        (sgd,) = found.space.optimizers
+        sgd = replace(
+            sgd, arguments={**sgd.arguments, "momentum": Fixed(value=0.0), "nesterov": Fixed(value=True)}
+        )
+        changes = tuple(
+            replace(one, after="0.0") if one.name == "SGD.momentum" else one for one in found.changes
+        )
+        return replace(found, space=replace(found.space, optimizers=(sgd,)), changes=changes)
+
+    monkeypatch.setattr("dashboards.next_file.next_sweep", without_momentum)
+    found = found_by(swept)
+    assert asked[0] == frozenset()
+    assert "SGD.momentum" in asked[-1]
+    assert any(note.startswith("SGD.momentum stays: ") for note in found.notes)
+    assert yaml.safe_load(found.text)["optimizer"]["SGD"]["momentum"] == {"uniform": [0.0, 0.5]}
+    assert "narrow: SGD.momentum stays:" in found.text
+
+
+def test_pruned_settings_are_left_out_and_it_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "pruned.yaml"
+    file.write_text(FIRST + "pruner: {asha: {min_resource: 1, reduction_factor: 2}}\n")
+    assert ravine("launch", file, "--ray", "none", home=tmp_path).code == 0
+    ran = ravine("narrow", 1, home=tmp_path)
+    assert ran.code == 0, ran.stderr
+    assert "pruned settings are left out" in ran.stderr
+    assert "pruned (left out)" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [("digits", "digits-2"), ("digits-2", "digits-3"), ("a-9", "a-10"), ("step-every-30", "step-every-31")],
+)
+def test_the_next_name(name: str, wanted: str) -> None:
+    assert next_name(name) == wanted
+    assert len(next_name("x" * 100)) == 100
