@@ -16,6 +16,7 @@ from search_spaces.errors import SpaceErrors
 from search_spaces.file_comments import comments_by_field
 from search_spaces.files import LoadedSpace, Overrides
 from search_spaces.parts import LONGEST_NAME
+from search_spaces.samplers import learns
 from search_spaces.writing import HEAD, write_space
 from sweeps.errors import BadInput
 from sweeps.range_test import searched_space
@@ -127,7 +128,12 @@ def _written(
 ) -> str:
     """The text, with the comments of the sweep's own file and ours."""
     space = replace(
-        found.space, name=next_name(sweep.name), seed=loaded.space.seed + 1, range_test=None, start=()
+        found.space,
+        name=next_name(sweep.name),
+        seed=loaded.space.seed + 1,
+        range_test=None,
+        start=(),
+        warm_start=str(sweep.id) if learns(found.space.sampler) else None,
     )
     comments: dict[str, list[str]] = {}
     for field, lines in comments_by_field(sweep.spec["source"], loaded.lines).items():
@@ -142,6 +148,8 @@ def _written(
         was = "stays" if change.after == change.before else f"was {change.before}"
         about = f"{change.name} " if change.field != f"optimizer.{change.name}" else ""
         comments.setdefault(change.field, []).extend(_lines(f"{about}{was}: {change.reason}"))
+    told = f"the sampler is told what sweep {sweep.id} of the same home found out"
+    comments.setdefault("warm_start", []).extend(_lines(told))
     if loaded.space.start:
         comments.setdefault("start", []).extend(_lines("the last sweep tried its start points"))
     if loaded.space.range_test is not None:
@@ -149,7 +157,7 @@ def _written(
         comments[HEAD].extend(_lines(told))
     for name, why in kept.items():
         comments[HEAD].extend(_lines(f"{name} stays: {why}"))
-    said = {field for field in loaded.lines if "." not in field} - {"range_test", "start"}
+    said = {field for field in loaded.lines if "." not in field} - {"range_test", "start", "warm_start"}
     return write_space(space, catalogue, comments=comments, said=said)
 
 

@@ -158,6 +158,19 @@ def test_pruned_settings_are_left_out_and_it_is_said(tmp_path: Path) -> None:
     assert "pruned (left out)" in ran.stdout
 
 
+def test_a_sampler_that_learns_is_told_of_the_sweep(tmp_path: Path) -> None:
+    file, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    file.write_text(FIRST.replace("sampler: random", "sampler: tpe").replace("trials: 60", "trials: 24"))
+    assert ravine("launch", file, "--ray", "none", home=tmp_path).code == 0
+    ran = ravine("narrow", 1, home=tmp_path)
+    assert ran.code == 0, ran.stderr
+    second.write_text(ran.stdout)
+    assert 'warm_start: "1"\n' in ran.stdout
+    assert "settings fit" in ravine("check", second, home=tmp_path).stderr
+    launched = ravine("launch", second, "--ray", "none", "--json", home=tmp_path)
+    assert (launched.code, launched.result["trials"]["finished"]) == (0, 24)
+
+
 @pytest.mark.parametrize(
     ("name", "wanted"),
     [("digits", "digits-2"), ("digits-2", "digits-3"), ("a-9", "a-10"), ("step-every-30", "step-every-31")],
