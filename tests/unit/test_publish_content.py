@@ -174,6 +174,13 @@ def test_the_parent_shows_what_was_asked_for_trained_and_used_once_the_sweep_has
     assert not sweep_content(replace(sweep, usage=usage), riders).points
 
 
+def test_the_parent_says_why_a_sweep_ended_early(stored) -> None:
+    sweep, trials, _ = stored
+    assert "ravine.ended_early" not in sweep_content(replace(sweep, ending={"kept": {}}), trials).tags
+    early = replace(sweep, ending={"by": "epochs", "reason": "the budget is used up"})
+    assert sweep_content(early, trials).tags["ravine.ended_early"] == "the budget is used up"
+
+
 def test_a_trial_says_whose_row_it_rode_on_and_how_far(stored) -> None:
     sweep, trials, measurements = stored
     alone = trial_content(sweep, trials[0], rows_of(measurements, 0)).tags
