@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 
 from search_spaces.limits import Limits, Terminator
-from search_spaces.space import Metric, SearchSpace
+from search_spaces.ranges import Fixed
+from search_spaces.space import Metric, ScheduleSpace, SearchSpace
 from sweeps.ends import ENDLESS, TimeLeft, settings_that_fit, time_left
+from sweeps.entries import SettingEntry
 from sweeps.records import SweepState, TrialState
+from sweeps.regret_bound import RegretBound
 from sweeps.store import Store, open_store
 from sweeps.terminators import Streak
 from tests.unit.sweeps_for_tests import FakePool, Killed, everything, run, space, stored
@@ -99,6 +102,14 @@ def test_a_streak_ends_with_what_is_better_by_more_than_the_share(sign: float) -
 
 # Sweeps with a budget of epochs
 
+TWO_BRANCHES = (
+    ScheduleSpace(name="constant", label="constant"),
+    ScheduleSpace(
+        name="StepLR",
+        label="StepLR",
+        arguments={"step_size": Fixed(value=2), "gamma": Fixed(value=0.1)},
+    ),
+)
 EPOCHS: dict[str, dict[str, Any]] = {
     "tpe": {},
     "asked ahead and pruned": {"epochs": 22, "pruner": "asha", "trials": 400},
@@ -106,6 +117,7 @@ EPOCHS: dict[str, dict[str, Any]] = {
     "grid": {"sampler": "grid", "trials": 48},
     "hyperband": {"pruner": "hyperband", "trials": 400},
     "one at a time": {"concurrency": 1},
+    "branches": {"branches": True, "schedules": TWO_BRANCHES},
 }
 
 
@@ -298,3 +310,23 @@ def test_by_arrival_a_terminator_ends_the_sweep_too(store: Store) -> None:
     assert run(store, sweep_id, space_, workers=3, pools=pools) is SweepState.finished
     assert len(store.trials(sweep_id)) < 200
     assert "improved on the best before them" in str(store.sweep(sweep_id).ended_early)
+
+
+def test_the_regret_bound_is_looked_at_every_so_many_finished_settings_after_a_resume_too() -> None:
+    space_ = space(terminator=BOUND)  # first after 20, then every 3
+    parameters = {"SGD.lr": 0.1, "SGD.momentum": 0.5, "SGD.nesterov": 0, "schedule": 0}
+
+    def ended(count: int) -> list[tuple[SettingEntry, float | None]]:
+        entries = [SettingEntry(index=index, parameters=parameters, end="finished") for index in range(count)]
+        return [(entry, 1.0 + entry.index) for entry in entries]
+
+    for count, kept, looked_at in ((19, {}, None), (20, {}, 20), (22, {"looked_at": 20}, 20)):
+        judge = RegretBound(space_)
+        judge.restore(kept, ended(count))
+        judge.look()
+        judge.decide()
+        assert judge.to_plain() == ({} if looked_at is None else {"looked_at": looked_at})
+    judge.ended(SettingEntry(index=22, parameters=parameters), "finished", 3.0)
+    judge.look()
+    judge.decide()
+    assert judge.to_plain() == {"looked_at": 23}

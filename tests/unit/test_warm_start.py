@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from search_spaces.confirming import Confirm
 from search_spaces.earlier import EarlierSetting
 from search_spaces.ranges import Choice, Fixed, Log, LogOneMinus, Uniform
 from search_spaces.space import Metric, OptimizerSpace, ScheduleSpace, SearchSpace
@@ -148,12 +149,14 @@ def test_a_sweep_that_is_not_there_or_has_nothing_is_refused(store: Store) -> No
 
 
 def test_settings_with_several_seeds_are_means_and_confirming_trials_are_left_out(store: Store) -> None:
-    space_ = space(seeds=(0, 1), sampler="random", trials=8)
+    space_ = space(seeds=(0, 1), sampler="random", trials=8, confirm=Confirm(top=3, seeds=3))
     old = stored(store, space_)
     run(store, old, space_)
     found = taken(store, space(warm_start=str(old)))
     by_setting: dict[int, list[float | None]] = {}
-    for trial in store.trials(old):
+    searched = [trial for trial in store.trials(old) if trial.seed in (0, 1)]
+    assert len(searched) < len(store.trials(old))
+    for trial in searched:
         by_setting.setdefault(trial.setting_index, []).append(trial.value)
     expected = [None if None in of else sum(v for v in of if v is not None) / 2 for of in by_setting.values()]
     assert [one.value for one in found.settings] == [pytest.approx(value) for value in expected]
