@@ -19,7 +19,7 @@ from search_spaces.space import ScheduleSpace, SearchSpace
 TERMINATORS = {
     "none": Terminator(),
     "no_improvement": Terminator(name="no_improvement", settings=50, by=0.01),
-    "optuna": Terminator(name="optuna", settings=20, by=0.05, every=10),
+    "optuna": Terminator(name="optuna", settings=20, by=0.1, every=10),
 }
 """By name, each with its defaults."""
 

@@ -50,7 +50,7 @@ def test_each_limit_may_be_given() -> None:
         ("none", Terminator()),
         ("no_improvement", Terminator(name="no_improvement", settings=50, by=0.01)),
         ("{no_improvement: {settings: 7, by: 0}}", Terminator(name="no_improvement", settings=7, by=0.0)),
-        ("optuna", Terminator(name="optuna", settings=20, by=0.05, every=10)),
+        ("optuna", Terminator(name="optuna", settings=20, by=0.1, every=10)),
         ("{optuna: {by: 0.2, every: 3}}", Terminator(name="optuna", settings=20, by=0.2, every=3)),
     ],
 )
