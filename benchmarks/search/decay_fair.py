@@ -17,22 +17,23 @@ WHOLE = 0.75
 def decay_fair(trainer: Trainer, order: Sequence[int], *, progress: Sequence[Progress]) -> None:
     """Many settings to the first rung, the best by score to the second, of those some to the end.
 
-    Later rungs stop trials of a stream that came to the first ones beside few others; here all come together.
+    What too few settings leave of the budget brings more of them to the second rung, and then to the end.
+    Later rungs stop trials of a stream, which came to the first ones beside few others; here all come at once.
     """
     epochs = trainer.epochs
     rungs = usual_rungs(epochs)[:2]
-    if not rungs:
+    if len(rungs) < 2:
         random_search(trainer, order)
         return
+    first, second = rungs
     finishing = max(1, int(WHOLE * trainer.left_epochs / epochs))
-    going = [*(math.ceil(finishing / share - 1e-9) for share in KEPT[1:][: len(rungs) - 1]), finishing]
-    ends = [*rungs[1:], epochs]
-    later = sum(count * (end - rung) for count, rung, end in zip(going, rungs, ends, strict=True))
-    kept = list(order[: max(finishing, (trainer.left_epochs - later) // rungs[0])])
-    for rung, count in zip(rungs, going, strict=True):
-        ranked = best(trainer, kept, rung, len(kept), progress)
-        kept = ranked[:count]
-    for setting in ranked:  # more than were counted on where the settings were too few for the budget
+    chosen = math.ceil(finishing / KEPT[1])
+    later = chosen * (second - first) + finishing * (epochs - second)
+    tried = list(order[: max(finishing, (trainer.left_epochs - later) // first)])
+    spare = trainer.left_epochs - later - first * len(tried)
+    chosen = min(len(tried), chosen + max(0, spare) // (second - first))
+    kept = best(trainer, tried, first, chosen, progress)
+    for setting in best(trainer, kept, second, len(kept), progress):
         if trainer.affords(setting, epochs):
             trainer.train(setting, epochs)
 
