@@ -16,9 +16,13 @@ def audit_lines(audit: PruningAudit, metric: str) -> list[str]:
         f"would have given up {stopped}; {_loss_words(audit, metric)}"
     ]
     for family in audit.families:
+        good = (
+            f"of the {family.good} that ended among the best quarter of all, {family.good_stopped}"
+            if family.good
+            else "none of them ended among the best quarter of all"
+        )
         lines.append(
-            f"  {family.schedule}: {family.stopped} of {family.trained} would have been given up, "
-            f"{family.good_stopped} of the {family.good} among the best quarter of all that finished"
+            f"  {family.schedule}: {family.stopped} of {family.trained} would have been given up; {good}"
         )
     return lines
 

@@ -18,7 +18,7 @@ def decay_fair(trainer: Trainer, order: Sequence[int], *, progress: Sequence[Pro
     """Many settings to the first rung, the best by score to the second, of those some to the end.
 
     What too few settings leave of the budget brings more of them to the second rung, and then to the end.
-    Later rungs stop trials of a stream, which came to the first ones beside few others; here all come at once.
+    Later rungs stop trials of a stream, which came to the first ones beside few; here all come at once.
     """
     epochs = trainer.epochs
     rungs = usual_rungs(epochs)[:2]

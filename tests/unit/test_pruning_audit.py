@@ -98,7 +98,10 @@ def test_the_words() -> None:
     assert "trial 30 (ExponentialLR), came to val_loss 0.1 and was better by 0.2" in first
     assert "it would have been lost after epoch 1" in first
     assert families[0] == (
-        "  ExponentialLR: 1 of 1 would have been given up, 1 of the 1 among the best quarter of all that finished"
+        "  ExponentialLR: 1 of 1 would have been given up; of the 1 that ended among the best quarter of all, 1"
+    )
+    assert families[1] == (
+        "  StepLR: 1 of 2 would have been given up; none of them ended among the best quarter of all"
     )
     assert audit_lines(audit("minimize", [], []), "val_loss") == [
         "pruning audit: no setting of the control group has finished, so nothing can be said"
