@@ -48,12 +48,21 @@ class Searched:
     pruner: str
     seed: int
     best: float  # val_loss at the end of the best trial that finished
-    epochs: int  # trained in all
-    losses: tuple[float, ...]  # val_loss of every epoch, in the order of the rounds
+    shown: tuple[tuple[int, float], ...]  # of every epoch in the order of the rounds: what it cost, val_loss
+
+    @property
+    def epochs(self) -> int:
+        """Epochs trained in all, those of cooldowns included."""
+        return sum(cost for cost, _ in self.shown)
 
     def epochs_to(self, target: float) -> float:
         """Epochs trained until one was as good; infinite where none was."""
-        return next((float(done) for done, loss in enumerate(self.losses, 1) if loss <= target), math.inf)
+        spent = 0
+        for cost, loss in self.shown:
+            spent += cost
+            if loss <= target:
+                return float(spent)
+        return math.inf
 
 
 class _Silent:
@@ -69,6 +78,7 @@ class _Silent:
 def searched(text: str, pruner: str, seed: int) -> Searched:
     """Run the sweep of a file's text in this process."""
     from search_spaces.files import Overrides
+    from sweeps.cooldowns import epoch_costs
     from sweeps.launching import run_stored_sweep
     from sweeps.records import TrialState
     from sweeps.store import open_store
@@ -92,15 +102,20 @@ def searched(text: str, pruner: str, seed: int) -> Searched:
                 interrupted=lambda: False,
             )
             trials = {trial.number: trial for trial in store.trials(row.id)}
+            costs = epoch_costs(read.loaded.space)
             trained = sorted(
-                (trials[shown.number].admitted_round + shown.epoch, shown.number, shown.val_loss)
-                for shown in store.measurements(row.id)
+                (
+                    trials[one.number].admitted_round + one.epoch,
+                    one.number,
+                    costs[one.epoch - 1],
+                    one.val_loss,
+                )
+                for one in store.measurements(row.id)
             )
             finished = [t.value for t in trials.values() if t.state is TrialState.finished]
             values = [value for value in finished if value is not None]
-            return Searched(
-                pruner, seed, min(values, default=math.inf), len(trained), tuple(loss for *_, loss in trained)
-            )
+            shown = tuple((cost, loss) for *_, cost, loss in trained)
+            return Searched(pruner, seed, min(values, default=math.inf), shown)
         finally:
             store.close()
 
