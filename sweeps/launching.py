@@ -91,12 +91,8 @@ def run_stored_sweep(
     while it is measured.
     Raises what :func:`sweeps.runner.run_sweep` raises.
     """
-    from sweeps.measured_plan import width_of
     from sweeps.range_test import searched_space
     from sweeps.range_test_words import range_test_words
-    from workers.equivalence import TrainedRates
-    from workers.prefixes import prefixes
-    from workers.torch_catalogue import catalogue_for
 
     plan = sweep.plan or execution_plan(space)
     resources = _resources(space, plan, workers=workers, ray=ray)
@@ -111,36 +107,8 @@ def run_stored_sweep(
             observer.said(sentence)
         space = searched_space(space, plan)
         resources = _resources(space, plan, workers=workers, ray=ray)
-        rows = even_share(space.concurrency, resources.workers).rows
-        setup = WorkerSetup(
-            task=space.task,
-            metric=space.metric.name,
-            epochs=space.epochs,
-            execution=plan["execution"],
-            device=plan["device"],
-            precision=plan.get("precision", "float32"),
-            convolutions=plan.get("convolutions", "grouped"),
-            threads=resources.threads,
-            width=width_of(plan, rows, resources.threads),
-            forks=space.forks and plan["execution"] == "stacked",
-            cooldown=cooldown_of(space),
-            judged_after=judged_after(space),
-        )
-        run = SweepRun(
-            store=store,
-            sweep_id=sweep.id,
-            space=space,
-            catalogue=catalogue_for(space.task),
-            plan={**plan, "threads": resources.threads, "workers": resources.workers, "width": setup.width},
-            observer=observer,
-            interrupted=interrupted,
-            now=time,
-            prefixes=partial(prefixes, space.task, space.epochs) if setup.forks else None,
-            rates=(
-                None if plan["execution"] == "loop" else TrainedRates(task=space.task, epochs=space.epochs)
-            ),
-            earlier=earlier_settings(sweep.spec),
-        )
+        setup = _setup(space, plan, resources)
+        run = _run_of(store, sweep, space, {**plan, **_told(resources, setup)}, setup, observer, interrupted)
 
         def start() -> Pool:
             problem = task_file_problem(sweep.spec)
@@ -150,6 +118,61 @@ def run_stored_sweep(
             return start_pool(setup, resources, ahead.pop() if ahead else None)
 
         return run_sweep(run, current_owner(), start)
+
+
+def _setup(space: SearchSpace, plan: Mapping[str, Any], resources: Resources) -> WorkerSetup:
+    """What each worker is told once."""
+    from sweeps.measured_plan import width_of
+
+    rows = even_share(space.concurrency, resources.workers).rows
+    return WorkerSetup(
+        task=space.task,
+        metric=space.metric.name,
+        epochs=space.epochs,
+        execution=plan["execution"],
+        device=plan["device"],
+        precision=plan.get("precision", "float32"),
+        convolutions=plan.get("convolutions", "grouped"),
+        threads=resources.threads,
+        width=width_of(plan, rows, resources.threads),
+        forks=space.forks and plan["execution"] == "stacked",
+        cooldown=cooldown_of(space),
+        judged_after=judged_after(space),
+    )
+
+
+def _told(resources: Resources, setup: WorkerSetup) -> dict[str, Any]:
+    """What the plan says of where and how wide the sweep trains."""
+    return {"threads": resources.threads, "workers": resources.workers, "width": setup.width}
+
+
+def _run_of(
+    store: Store,
+    sweep: SweepRow,
+    space: SearchSpace,
+    plan: Mapping[str, Any],
+    setup: WorkerSetup,
+    observer: Observer,
+    interrupted: Callable[[], bool],
+) -> SweepRun:
+    from workers.equivalence import TrainedRates
+    from workers.prefixes import prefixes
+    from workers.torch_catalogue import catalogue_for
+
+    follows_schedules = setup.execution != "loop"
+    return SweepRun(
+        store=store,
+        sweep_id=sweep.id,
+        space=space,
+        catalogue=catalogue_for(space.task),
+        plan=plan,
+        observer=observer,
+        interrupted=interrupted,
+        now=time,
+        prefixes=partial(prefixes, space.task, space.epochs) if setup.forks else None,
+        rates=TrainedRates(task=space.task, epochs=space.epochs) if follows_schedules else None,
+        earlier=earlier_settings(sweep.spec),
+    )
 
 
 @contextmanager
