@@ -28,6 +28,7 @@ import psutil
 from benchmarks.clocks import Clock, Parts, timed_methods
 from benchmarks.growth import Watch
 from benchmarks.idle_pool import IdlePool
+from sweeps.admissions import Admissions
 from sweeps.ledger import Ledger
 from sweeps.processes import current_owner
 from sweeps.proposals import Proposals
@@ -56,7 +57,7 @@ concurrency: CONCURRENCY
 # in: a clock around calls that short would cost more than they do.
 PARTS: Parts = {
     "store": ((Store, "commit_round"),),
-    "ledger": ((Ledger, "close_round"), (Ledger, "first_record")),
+    "ledger": ((Ledger, "close_round"), (Admissions, "first_record")),
     "ask": ((Proposals, "ask"),),
 }
 

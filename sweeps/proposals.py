@@ -22,7 +22,7 @@ from search_spaces.branches import asking_order
 from search_spaces.earlier import EarlierSetting, earlier_within
 from search_spaces.grid import GridPoint, grid_settings
 from search_spaces.ranges import Choice, Numeric, Value
-from search_spaces.samplers import learns
+from search_spaces.samplers import is_own, learns
 from search_spaces.settings import Setting
 from search_spaces.space import SearchSpace, dimensions
 from sweeps.bounded_history import BoundedHistory
@@ -87,6 +87,8 @@ class Proposals:
         self._next_point: GridPoint | None = None  # taken from it already
         self._proposed: set[str] = set()  # points of the grid that were stored before, or are start points
         self._starts = Starts(space)
+        # Pruners, and samplers of the user's own, keep what they decided in Optuna's attributes.
+        self.keeps_attributes = space.pruner.name != "none" or is_own(space.sampler)
 
     def rebuild(self, history: list[Told]) -> None:
         """Put the study back to where it was, from stored proposals in their order."""

@@ -72,15 +72,17 @@ class Session:
             rates=run.rates,
             earlier=run.earlier,
         )
+        self._open = self._ledger.open_trials
+        self._admissions = self._ledger.admissions
         repeatable = run.plan.get("execution") != "loop"
         self._replay = Replay(run.sweep_id, self._restore(), repeatable=repeatable)
-        first = 1 if arrival else self._ledger.rounds_done + 1
+        first = 1 if arrival else self._open.tally.rounds_done + 1
         self._lanes = [
             Lane(number=number, workers=workers, next_round=first) for number, workers in enumerate(groups)
         ]
-        leaders = self._ledger.leaders  # those that confirm are given up by no pruner
+        leaders = self._open.leaders  # those that confirm are given up by no pruner
         self._assignments = Assignments(
-            self._ledger.open, self._ledger.row_at_start, lambda trial: not leaders.confirms(trial.row)
+            self._open.by_number, self._open.row_at_start, lambda trial: not leaders.confirms(trial.row)
         )
         self._to_start: list[int] = []
         self._usage = Usage.restored(run.store.sweep(run.sweep_id).usage)
@@ -90,18 +92,18 @@ class Session:
 
     def drive(self) -> SweepState:
         """Rounds until the sweep has ended or is to be left waiting. Raises WorkerLost, LeaseLost."""
-        busy = {trial.place.lane for trial in self._ledger.open.values()}
+        busy = {trial.place.lane for trial in self._open.by_number.values()}
         idle = {lane.number: lane.next_round for lane in self._lanes if lane.number not in busy}
         if idle:
-            first = self._ledger.first_record(idle, time=self._time.left())
+            first = self._admissions.first_record(idle, time=self._time.left())
             self._run.store.commit_round(self._lease, first)
         self._send_catch_up()
         self._time.begin()
         for lane in self._lanes:
             self._send_orders(lane)
-            self._ledger.ask_ahead(lane.number, lane.next_round + ROUNDS_IN_FLIGHT)
+            self._admissions.ask_ahead(lane.number, lane.next_round + ROUNDS_IN_FLIGHT)
         self._close_reported(self._lanes)
-        while not self._ledger.complete and not self._out_of_time:
+        while not self._admissions.complete and not self._out_of_time:
             asked = self._asked_to_end()
             if asked is not None:
                 return self._close(asked)
@@ -122,11 +124,11 @@ class Session:
             ending=store.sweep(sweep_id).ending,
         )
         if self._run.space.order == "arrival":
-            self._ledger.spread_over_lanes()
+            self._open.spread_over_lanes()
         return {
             (measurement.number, measurement.epoch): measurement
             for measurement in measurements
-            if measurement.number in self._ledger.open
+            if measurement.number in self._open.by_number
         }
 
     def _send_catch_up(self) -> None:
@@ -135,7 +137,7 @@ class Session:
         Their reports come before any other; each is compared with what is stored, bit for bit.
         """
         behind = {
-            number: trial.epochs_done for number, trial in self._ledger.open.items() if trial.epochs_done
+            number: trial.epochs_done for number, trial in self._open.by_number.items() if trial.epochs_done
         }
         if not behind:
             return
@@ -144,7 +146,7 @@ class Session:
             f"training {len(behind)} interrupted trials again, up to {passes} epochs each"
         )
         for lane in self._lanes:
-            mine = [number for number in self._ledger.of_lane(lane.number) if number in behind]
+            mine = [number for number in self._open.of_lane(lane.number) if number in behind]
             self._assignments.assign(lane.workers, mine)
         self._to_start += sorted(behind)
         for remaining in range(passes, 0, -1):
@@ -161,7 +163,7 @@ class Session:
 
     def _dispatch(self, lane: Lane, round_: int) -> None:
         """Send the lane's orders for a round, to the workers that have anything to do in it."""
-        places = [trial.place for trial in self._ledger.of_lane(lane.number).values()]
+        places = [trial.place for trial in self._open.of_lane(lane.number).values()]
         training = [place.number for place in places if place.trains_in(round_, self._run.space.epochs)]
         joining = frozenset(number for number in training if number not in self._assignments)
         self._assignments.assign(lane.workers, [number for number in training if number in joining])
@@ -176,7 +178,7 @@ class Session:
         lane.to_release.clear()
         # A round in which nobody trains, between rounds in which somebody does, still has its decision.
         if awaited or places:
-            lane.expect(round_, awaited, offered=self._ledger.offered(lane.number, round_))
+            lane.expect(round_, awaited, offered=self._admissions.offered(lane.number, round_))
 
     def _receive(self) -> None:
         """Take in a report, if one comes soon, and what else is there; close the rounds they complete."""
@@ -213,7 +215,7 @@ class Session:
 
     def _close_reported(self, lanes: Sequence[Lane]) -> None:
         """Close the lanes' rounds, of each in order, as far as all workers have reported."""
-        while (reported := [lane for lane in lanes if lane.reported]) and not self._ledger.complete:
+        while (reported := [lane for lane in lanes if lane.reported]) and not self._admissions.complete:
             self._close_rounds(reported)
 
     def _close_rounds(self, lanes: Sequence[Lane]) -> None:
@@ -222,11 +224,11 @@ class Session:
             raise LeaseLost(self._run.sweep_id, self._lease.epoch)
         records: list[RoundRecord] = []
         for lane in lanes:
-            if records and self._ledger.complete:
+            if records and self._admissions.complete:
                 break
             records.append(self._decide(lane))
         woken = [lane for lane in self._lanes if lane.idle and lane not in lanes]
-        confirming = self._ledger.confirming_record({lane.number: lane.next_round for lane in woken})
+        confirming = self._admissions.confirming_record({lane.number: lane.next_round for lane in woken})
         all_records = records if confirming is None else [*records, confirming]
         record = replace(merged(all_records), usage=self._usage.to_plain())
         self._run.store.commit_round(self._lease, record)
@@ -237,7 +239,7 @@ class Session:
                 elif progress.state is not TrialState.running:
                     self._assignments.forget([progress.number])
             self._send_orders(lane)
-            self._ledger.ask_ahead(lane.number, lane.next_round + ROUNDS_IN_FLIGHT)
+            self._admissions.ask_ahead(lane.number, lane.next_round + ROUNDS_IN_FLIGHT)
         for lane in woken if confirming is not None else ():
             self._send_orders(lane)
         left = self._time.left().seconds
@@ -245,7 +247,7 @@ class Session:
 
     def _decide(self, lane: Lane) -> RoundRecord:
         """Close the lane's next round."""
-        self._ledger.mark_started(self._to_start)
+        self._open.tally.start(len(self._to_start))
         round_, offered, outcomes = lane.close()
         self._count(lane, offered, outcomes)
         record = self._ledger.close_round(
@@ -263,7 +265,7 @@ class Session:
         """Count how well the lane's slots were used in a round that is about to be closed."""
         used = ended = broke = 0
         for outcome in outcomes:
-            if outcome.number not in self._ledger.open:
+            if outcome.number not in self._open.by_number:
                 ended += 1
             elif not isinstance(outcome, Measured):
                 used, broke = used + 1, broke + 1
@@ -282,7 +284,7 @@ class Session:
         if sentence is not None:
             self._run.observer.said(sentence)
         if not isinstance(outcome, Measured):
-            self._lanes[self._ledger.open[outcome.number].place.lane].add(outcome)
+            self._lanes[self._open.by_number[outcome.number].place.lane].add(outcome)
 
     def _asked_to_end(self) -> SweepState | None:
         if self._run.interrupted():
@@ -302,24 +304,25 @@ class Session:
 
     def _failing(self) -> bool:
         """Whether all trials failed, or too many of those that have shown anything."""
-        failed, ledger = self._ledger.counts[TrialState.failed], self._ledger
-        ended = sum(ledger.counts.values()) - len(ledger.open)
-        shown = ended + ledger.open_and_shown
-        return (ledger.complete and 0 < failed == ended) or too_many_failed(failed, shown)
+        complete, tally = self._admissions.complete, self._open.tally
+        failed = tally.counts[TrialState.failed]
+        return (complete and 0 < failed == tally.ended) or too_many_failed(failed, tally.shown)
 
     def _close(self, state: SweepState) -> SweepState:
         """Store how the session ended, and the time since its last round, if that is limited."""
         if self._run.space.budget.any_time:
             self._time.count()
-            spent = RoundRecord(rounds_done=self._ledger.rounds_done, usage=self._usage.to_plain())
+            spent = RoundRecord(rounds_done=self._open.tally.rounds_done, usage=self._usage.to_plain())
             self._run.store.commit_round(self._lease, spent)
         if state is SweepState.waiting:
             self._run.store.interrupt(self._lease)
         elif state is SweepState.failed:
             error = failure_sentence(self._run.store.trials(self._run.sweep_id))
             self._run.store.finish_sweep(self._lease, state, error=error)
-        elif state is SweepState.finished and (ending := self._ledger.ending(self._time.left(0))) is not None:
-            self._run.store.finish_sweep(self._lease, state, ending=plain_ending(ending))
+        elif state is SweepState.finished:
+            ending = self._admissions.ending(self._time.left(0))
+            plain = None if ending is None else plain_ending(ending)
+            self._run.store.finish_sweep(self._lease, state, ending=plain)
         else:
             self._run.store.finish_sweep(self._lease, state)
         if state is not SweepState.waiting:

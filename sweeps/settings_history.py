@@ -6,7 +6,17 @@ from collections.abc import Mapping, Sequence
 
 from sweeps.entries import Ended, SettingEntry, ended_as, step_at_end
 from sweeps.proposals import Told
-from sweeps.records import OPEN_STATES, Proposal, TrialRow, TrialState
+from sweeps.records import OPEN_STATES, Measurement, Proposal, TrialRow, TrialState
+
+
+def metric_values(measurements: Sequence[Measurement], name: str) -> dict[int, dict[int, float]]:
+    """The values of the metric ``name`` by trial, then epoch."""
+    values: dict[int, dict[int, float]] = {}
+    of_itself = name in ("val_loss", "train_loss")
+    for measurement in measurements:
+        value = float(getattr(measurement, name)) if of_itself else measurement.extra[name]
+        values.setdefault(measurement.number, {})[measurement.epoch] = value
+    return values
 
 
 def settings_of(

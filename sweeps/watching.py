@@ -26,13 +26,14 @@ class Snapshot:
 
 def snapshot_of(ledger: Ledger, training_seconds: float, seconds_left: float) -> Snapshot:
     """How the sweep stands whose ledger this is."""
+    tally, admissions = ledger.open_trials.tally, ledger.admissions
     return Snapshot(
-        counts=dict(ledger.counts),
-        trials_expected=ledger.trials_expected,
-        epochs_done=ledger.epochs_done,
-        epochs_expected=ledger.epochs_expected,
-        best=ledger.best,
-        rounds_done=ledger.rounds_done,
+        counts=dict(tally.counts),
+        trials_expected=admissions.trials_expected,
+        epochs_done=tally.epochs_done,
+        epochs_expected=admissions.epochs_expected,
+        best=tally.best,
+        rounds_done=tally.rounds_done,
         training_seconds=training_seconds,
         seconds_left=seconds_left,
     )

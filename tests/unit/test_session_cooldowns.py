@@ -17,7 +17,7 @@ from dashboards.preview import print_preview
 from search_spaces.confirming import Confirm
 from search_spaces.limits import Limits
 from search_spaces.space import Metric, Pruner, SearchSpace
-from sweeps import ends, ledger
+from sweeps import ends, open_trials
 from sweeps.cooldowns import RUNGS, cooldown_epochs, cooldown_of, cooled_score, epoch_costs
 from sweeps.exports import as_csv, curve_columns, curve_values
 from sweeps.records import SweepState, TrialState
@@ -165,7 +165,7 @@ def test_what_a_pruner_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("limit", [40, 77, 100, 131])
 def test_a_budget_of_epochs_is_not_overrun(store: Store, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
-    for room in (ledger, ends):
+    for room in (open_trials, ends):
         monkeypatch.setattr(room, "epoch_costs", lambda _: (3, 1, 1, 3, 1, 1, 1, 1))
     space_ = space(budget=Limits(epochs=limit), concurrency=5)
     sweep_id = run(store, space_)
