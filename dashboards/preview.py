@@ -103,8 +103,8 @@ def _with_cooldowns(console: Console, space: SearchSpace, epochs: int) -> int:
         return epochs
     each, after = len(cooldown.at) * cooldown.epochs, ", ".join(map(str, cooldown.at))
     console.print(
-        f"cooldowns of {cooldown.epochs} epochs after {len(cooldown.at)} of a trial's epochs, {after}: "
-        f"at most {each} epochs a trial more",
+        f"cooldowns of {cooldown.epochs} epoch{'s' if cooldown.epochs > 1 else ''} after a trial's epochs "
+        f"{after}: at most {each} epoch{'s' if each > 1 else ''} a trial more",
         soft_wrap=True,
     )
     return -(-epochs * sum(epoch_costs(space)) // space.epochs)

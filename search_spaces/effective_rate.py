@@ -48,7 +48,7 @@ def check_effective_rates(
         if themselves:
             findings.notes.append(
                 f"{field}.lr: the effective rate is not searched with {', '.join(themselves)}, "
-                "which set the learning rate itself"
+                f"which {'sets' if len(themselves) == 1 else 'set'} the learning rate itself"
             )
 
 

@@ -209,7 +209,7 @@ def test_the_preview_counts_them(monkeypatch: pytest.MonkeyPatch) -> None:
         pruner = Pruner(name="none", arguments={"cooldown_epochs": epochs})
         print_preview(console, space(pruner=pruner, execution="stacked", budget=Limits(epochs=400)))
         told[epochs] = console.file.getvalue()  # type: ignore[attr-defined]
-    line = "cooldowns of 2 epochs after 2 of a trial's epochs, 1, 4: at most 4 epochs a trial more\n"
+    line = "cooldowns of 2 epochs after a trial's epochs 1, 4: at most 4 epochs a trial more\n"
     assert line in told[2]
     assert "cooldowns" not in told[0]
     assert ("which take 344 at most" in told[0], "would take 516 at most" in told[2]) == (True, True)
