@@ -21,6 +21,7 @@ from sweeps.plan import ROUNDS_IN_FLIGHT, Budget, Place, lane_share
 from sweeps.proposal_queue import ProposalQueue
 from sweeps.proposals import Asked, Proposals
 from sweeps.records import NewTrial, Proposal, RoundRecord
+from sweeps.rungs import control_group
 
 
 class Admissions:
@@ -47,7 +48,7 @@ class Admissions:
         self._open = open_trials
         self._leaders = open_trials.leaders
         self._ends = Ends(space)
-        self._equivalents = Equivalents(catalogue, rates)
+        self._equivalents = Equivalents(catalogue, rates, to_the_end=control_group(space))
         self._queue = ProposalQueue(space, budget, proposals, self._equivalents)
 
     def restore(
@@ -91,7 +92,8 @@ class Admissions:
         self._ends.time = time
         copied = Copied()
         self._settle(lane, round_, copied)
-        self._ends.decide()
+        if self._queue.has_more:  # where nothing is left, nothing ends early
+            self._ends.decide()
         return self._added_to(record, self._propose(lane, round_, copied), copied)
 
     def ask_ahead(self, lane: int, round_: int) -> None:
@@ -136,7 +138,8 @@ class Admissions:
         """Trials the sweep will have had when it ends."""
         confirming = self._leaders.expected(searching=self._searching)
         ended = self._ends.decided is not None
-        settings = self._queue.settings_taken if ended else self._queue.settings_expected
+        in_vain = self._equivalents.waiting_in_vain(self._open.settings) if ended else 0
+        settings = self._queue.settings_taken - in_vain if ended else self._queue.settings_expected
         return settings * self._budget.seeds + confirming
 
     @property

@@ -57,6 +57,11 @@ class Ended:
         return any(progress.state is TrialState.failed for progress, _ in self.trials)
 
     @property
+    def given_up(self) -> bool:
+        """Whether any of its trials was, by a pruner."""
+        return any(progress.state is TrialState.pruned for progress, _ in self.trials)
+
+    @property
     def value(self) -> float | None:
         """The mean over the seeds, where it finished."""
         values = [progress.value for progress, _ in self.trials if progress.value is not None]

@@ -7,7 +7,7 @@ All this follows from which settings were proposed and how they ended, so a resu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -69,9 +69,19 @@ class Copied:
 class Equivalents:
     """The settings of a sweep by which of them are trained alike."""
 
-    def __init__(self, catalogue: Catalogue, rates: Rates | None) -> None:
-        """No settings yet; ``rates`` as :class:`~sweeps.likeness.Likeness` takes them."""
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        rates: Rates | None,
+        *,
+        to_the_end: Callable[[int], bool] = lambda _: False,
+    ) -> None:
+        """No settings yet; ``rates`` as :class:`~sweeps.likeness.Likeness` takes them.
+
+        ``to_the_end``: whether a setting, by index, is one that no pruner gives up.
+        """
         self._likeness = Likeness(catalogue, rates)
+        self._to_the_end = to_the_end
         self._known = 0  # settings, from index 0 on
         self._first_of: dict[int, int] = {}  # of those that are like an earlier one
         self._alike: dict[int, list[int]] = {}  # by the first, where there are more
@@ -85,11 +95,24 @@ class Equivalents:
         """How many settings wait for another's end."""
         return self._count
 
+    def waiting_in_vain(self, open_settings: Container[int]) -> int:
+        """How many of them wait for what is not open, and is to be trained only if more is proposed."""
+        return sum(
+            self._trained(index) not in open_settings
+            for waiting in self._waiting.values()
+            for index in waiting
+        )
+
     def restore(self, settings: Sequence[Setting], ended: Mapping[int, Ended]) -> None:
         """Go on from stored settings, in their order, and the ends of those that have been trained."""
         for index, setting in enumerate(settings):
             self._file(index, setting)
         self._ended.update(ended)
+
+    def know(self, asked: Asked) -> None:
+        """Take a setting into account, in the order of their indices, before any after it is taken in."""
+        if asked.index >= self._known:
+            self._file(asked.index, asked.setting)
 
     def take_in(self, asked: Asked, beside: Mapping[int, Beginning] = _NOTHING) -> bool:
         """Whether a setting is to be trained; where not, it is kept until the one that it is like has ended.
@@ -97,8 +120,7 @@ class Equivalents:
         ``beside``: beginnings of settings, by index, that it would share a row with where it has the same:
         then it is trained too, for nothing.
         """
-        if asked.index >= self._known:
-            self._file(asked.index, asked.setting)
+        self.know(asked)
         trained = self._trained(asked.index)
         if trained == asked.index or beside.get(trained) == asked.setting.beginning:
             return True
@@ -125,15 +147,16 @@ class Equivalents:
             waiting = self._waiting.get(first)
             if not waiting:
                 continue
-            trained = self._trained(first)
-            ended = self._ended.get(trained)
-            if trained in waiting:
-                to_train.append(waiting.pop(trained))
+            for index, asked in list(waiting.items()):
+                trained = self._trained(index)
+                if trained == index:
+                    to_train.append(asked)
+                elif (ended := self._ended.get(trained)) is not None:
+                    copies.append(Copy(asked, trained, ended))
+                else:
+                    continue
+                del waiting[index]
                 self._count -= 1
-            elif ended is not None:
-                copies += [Copy(asked, trained, ended) for asked in waiting.values()]
-                self._count -= len(waiting)
-                waiting.clear()
         return sorted(copies, key=lambda copy: copy.asked.index), to_train
 
     def _file(self, index: int, setting: Setting) -> None:
@@ -145,8 +168,19 @@ class Equivalents:
             self._alike.setdefault(first, [first]).append(index)
 
     def _trained(self, index: int) -> int:
-        """Of the settings like this one, the one that is trained for all: the first that has not failed."""
+        """Of the settings like this one, the one that is trained for it: the first that has not failed.
+
+        One that is never given up is not like one that was.
+        """
         alike = self._alike.get(self._first_of.get(index, index))
         if alike is None:
             return index
-        return next((one for one in alike if one not in self._ended or not self._ended[one].failed), index)
+        trained = self._first_not_failed(alike, index)
+        if trained in self._ended and self._ended[trained].given_up and self._to_the_end(index):
+            return self._first_not_failed([one for one in alike if self._to_the_end(one)], index)
+        return trained
+
+    def _first_not_failed(self, alike: Sequence[int], otherwise: int) -> int:
+        return next(
+            (one for one in alike if one not in self._ended or not self._ended[one].failed), otherwise
+        )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Container, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from search_spaces.settings import Beginning, Setting
 from sweeps.entries import OpenTrial
@@ -170,20 +170,31 @@ def rows_at_most(prefixes: Sequence[Prefix], alone: Sequence[bool], costs: Seque
     return shared + len(apart) * sum(costs)
 
 
-def epochs_of_rows(outcomes: Sequence[Outcome], heard: Container[int]) -> dict[int, int]:
-    """Epochs that a round's rows trained, cooldowns included, by the trial that they are counted for.
+def rows_of_open(outcomes: Sequence[Outcome], open_trials: Container[int]) -> list[Outcome]:
+    """The outcomes of open trials, on rows that are all an open trial's own.
 
-    Each row once: for its own trial, and where that is not ``heard`` any more, having ended meanwhile, for
-    the first of those that rode on it.
+    A row whose own trial was given up while its riders trained on is that of the first of these, as it is
+    for a worker that has heard of it, and for one that trains them again after an interruption.
     """
     measured = {outcome.number: outcome for outcome in outcomes if isinstance(outcome, Measured)}
-    counted: dict[int, int] = {}
-    rows: set[int] = set()
-    own_first = sorted(measured, key=lambda number: (measured[number].rides_on is not None, number))
-    for number in own_first:
-        rides_on = measured[number].rides_on
-        row = number if rides_on is None else rides_on
-        if number in heard and row not in rows:
-            rows.add(row)
-            counted[number] = 1 + measured.get(row, measured[number]).cooldown_epochs
-    return counted
+    heirs: dict[int, int] = {}
+    found: list[Outcome] = []
+    for outcome in sorted(outcomes, key=lambda outcome: outcome.number):
+        if outcome.number not in open_trials:
+            continue
+        row = outcome.rides_on if isinstance(outcome, Measured) else None
+        if row is None or row in open_trials or not isinstance(outcome, Measured):
+            found.append(outcome)
+        elif row in heirs:
+            found.append(replace(outcome, rides_on=heirs[row]))
+        else:
+            heirs[row] = outcome.number
+            cooled = measured[row].cooldown_epochs if row in measured else outcome.cooldown_epochs
+            found.append(replace(outcome, rides_on=None, cooldown_epochs=cooled))
+    return found
+
+
+def epochs_of_rows(outcomes: Sequence[Outcome]) -> dict[int, int]:
+    """Epochs that a round's rows trained, cooldowns included, by the trial that each is the row of."""
+    own = [outcome for outcome in outcomes if isinstance(outcome, Measured) and outcome.rides_on is None]
+    return {outcome.number: 1 + outcome.cooldown_epochs for outcome in own}

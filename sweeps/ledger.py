@@ -16,7 +16,7 @@ from search_spaces.space import SearchSpace
 from sweeps.admissions import Admissions
 from sweeps.ends import ENDLESS, TimeLeft
 from sweeps.entries import SettingEntry, to_measurement
-from sweeps.families import Prefixes, epochs_of_rows
+from sweeps.families import Prefixes, epochs_of_rows, rows_of_open
 from sweeps.likeness import Rates
 from sweeps.open_trials import OpenTrials
 from sweeps.plan import ROUNDS_IN_FLIGHT, Budget
@@ -104,15 +104,14 @@ class Ledger:
         """
         trials = self.open_trials
         trials.tally.rounds_done += 1
-        trained = epochs_of_rows(outcomes, trials.by_number)
+        outcomes = rows_of_open(outcomes, trials.by_number)
+        trained = epochs_of_rows(outcomes)
         measurements: list[Measurement] = []
         progress: dict[int, TrialProgress] = {}
         touched: set[int] = set()  # settings of the search
-        for outcome in sorted(outcomes, key=lambda outcome: outcome.number):
+        for outcome in outcomes:
             number = outcome.number
-            trial = trials.by_number.get(number)
-            if trial is None:
-                continue
+            trial = trials.by_number[number]
             if not trials.leaders.confirms(trial.row):
                 touched.add(trial.row.setting_index)
             if isinstance(outcome, Measured):

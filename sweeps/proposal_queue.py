@@ -37,7 +37,6 @@ class ProposalQueue:
         self._unstored: list[Proposal] = []
         self._equivalents = equivalents
         self._admitted = 0  # settings with trials, or that wait for those of another
-        self._exhausted = False
 
     def restore(self, admitted: int, without_trials: Sequence[Asked]) -> None:
         """Go on from stored proposals: so many have trials, and these, in their order, have none yet."""
@@ -49,7 +48,7 @@ class ProposalQueue:
         """Whether there are settings still to be taken."""
         if self._ahead or self._last:
             return True
-        return not self._exhausted and self._admitted < self._budget.settings
+        return self._admitted < self._budget.settings and not self._proposals.exhausted
 
     @property
     def settings_taken(self) -> int:
@@ -60,7 +59,7 @@ class ProposalQueue:
     def settings_expected(self) -> int:
         """Settings that will have been taken at the end."""
         known = self._admitted + len(self._ahead) + len(self._last)
-        return known if self._exhausted else self._budget.settings
+        return known if self._proposals.exhausted else self._budget.settings
 
     def ask_ahead(self, free: Sequence[int]) -> None:
         """Ask for settings of which so many will have room in each of the coming rounds.
@@ -75,7 +74,8 @@ class ProposalQueue:
     def put_back(self, asked: Asked) -> None:
         """A setting that waited for another's trials is to have its own."""
         self._admitted -= 1
-        insort(self._ahead, asked, key=attrgetter("index"))
+        queue = self._last if self._is_control(asked.index) else self._ahead
+        insort(queue, asked, key=attrgetter("index"))
 
     @property
     def rounds_ahead(self) -> int:
@@ -126,7 +126,8 @@ class ProposalQueue:
     def _asked(self, most: int) -> tuple[Asked, ...]:
         left = self._budget.settings - self._admitted - len(self._ahead) - len(self._last)
         family = self._proposals.ask(min(most, left))
-        self._exhausted = not family and left > 0
+        for asked in family:
+            self._equivalents.know(asked)
         self._unstored += [
             Proposal(index=asked.index, parameters=asked.parameters, attributes=asked.attributes)
             for asked in family

@@ -126,6 +126,13 @@ class Proposals:
             found.append(self._branch(branch))
         return tuple(found)
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether a grid has no more points to be asked for."""
+        if self._space.sampler != "grid" or self._asked < self._starts.settings:
+            return False
+        return self._upcoming() is None
+
     def again(self, index: int, parameters: Mapping[str, Any], attributes: Mapping[str, Any]) -> Asked:
         """A stored proposal as it was asked for."""
         _, setting = self._drawn(lambda name, _: parameters[name], self._starts.of_setting(index))
@@ -158,6 +165,8 @@ class Proposals:
         """The setting has shown what another has, which has ended, and ends so too."""
         for epoch, value in self._study.reports(of).items():
             self._study.report(index, epoch, value)
+        if self._rungs is not None:
+            self._rungs.repeat(index)
         self.end(index, how)
 
     def attributes(self, index: int) -> dict[str, Any]:
@@ -237,21 +246,23 @@ class Proposals:
         """Points that have not been proposed yet, as long as they differ in their schedule only."""
         found: list[Asked] = []
         family: int | None = None
-        while len(found) < most:
-            point = self._next_point or next(self._grid, None)
-            self._next_point = None
-            if point is None:
-                break
+        while len(found) < most and (point := self._upcoming()) is not None:
             if found and point.family != family:
-                self._next_point = point
                 break
-            parameters = {
-                name: parameter_of(self._ranges[name], value) for name, value in point.values.items()
-            }
-            if _identity(parameters) not in self._proposed:
-                found.append(self._put_in(parameters, point.setting))
-                family = point.family
+            self._next_point = None
+            found.append(self._put_in(self._parameters_at(point), point.setting))
+            family = point.family
         return tuple(found)
+
+    def _upcoming(self) -> GridPoint | None:
+        """The next point of the grid that has not been proposed yet, which is not taken by that."""
+        while self._next_point is None and (point := next(self._grid, None)) is not None:
+            if _identity(self._parameters_at(point)) not in self._proposed:
+                self._next_point = point
+        return self._next_point
+
+    def _parameters_at(self, point: GridPoint) -> dict[str, Any]:
+        return {name: parameter_of(self._ranges[name], value) for name, value in point.values.items()}
 
     def _drawn(self, pick: Pick, given: Mapping[str, Value]) -> tuple[dict[str, Any], Setting]:
         """The setting whose parameters are picked, and these.

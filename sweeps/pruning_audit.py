@@ -6,9 +6,9 @@ of them, both are known: whether the rule would have given them up, and how they
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from sweeps.records import Proposal, SweepRow, TrialRow, TrialState
 from sweeps.rungs import ATTRIBUTE, CONTROL_ATTRIBUTE
@@ -91,7 +91,8 @@ def audit(goal: str, proposals: Sequence[Proposal], trials: Sequence[TrialRow]) 
     finished = _finished(trials)
     losses = sorted(sign * value for value, _ in finished.values())
     good_up_to = losses[max(1, round(GOOD * len(losses))) - 1] if losses else 0.0
-    stopped = {proposal.index: _stopped_after(proposal) for proposal in proposals}
+    judged = _judged(proposals, trials)
+    stopped = {index: _stopped_after(of_setting) for index, of_setting in judged.items()}
     found = tuple(
         ControlSetting(
             index=proposal.index,
@@ -131,7 +132,18 @@ def _finished(trials: Sequence[TrialRow]) -> dict[int, tuple[float, TrialRow]]:
     return found
 
 
-def _stopped_after(proposal: Proposal) -> int | None:
-    """The first rung at which the rule gave the setting up."""
-    judged = proposal.attributes.get(ATTRIBUTE, {})
+def _judged(proposals: Sequence[Proposal], trials: Sequence[TrialRow]) -> dict[int, Mapping[str, Any]]:
+    """What was judged of each setting, by index, then rung; of a copy, what was of the one it is like."""
+    own = {proposal.index: proposal.attributes.get(ATTRIBUTE, {}) for proposal in proposals}
+    setting_of = {trial.number: trial.setting_index for trial in trials}
+    like = {
+        trial.setting_index: setting_of[trial.parent_number]
+        for trial in trials
+        if trial.repeats and trial.parent_number in setting_of
+    }
+    return {index: of_setting or own[like.get(index, index)] for index, of_setting in own.items()}
+
+
+def _stopped_after(judged: Mapping[str, Any]) -> int | None:
+    """The first rung at which the rule gave a setting up."""
     return min((int(rung) for rung, (*_, goes_on) in judged.items() if not goes_on), default=None)

@@ -80,6 +80,7 @@ class Rungs:
         self._epochs = epochs
         self._judged: dict[int, dict[int, Judged]] = {rung: {} for rung in pruner.rungs}  # then by index
         self._heard: dict[int, tuple[int, float]] = {}  # last epoch and best loss, up to the last rung
+        self._copies: set[int] = set()
 
     def restore(self, index: int, attributes: Mapping[str, Any], losses: Mapping[int, float]) -> None:
         """Put a stored setting back; ``losses`` by epoch, of one that is still open."""
@@ -95,6 +96,10 @@ class Rungs:
             self._heard.pop(index, None)
         else:
             self._heard[index] = epoch, min(loss, self._best(index, loss))
+
+    def repeat(self, index: int) -> None:
+        """A setting is stored as a copy of another one, and is not judged beside it."""
+        self._copies.add(index)
 
     def end(self, index: int) -> None:
         """A setting has ended."""
@@ -142,9 +147,10 @@ class Rungs:
             for rung, of_rung in self._judged.items()
             if (judged := of_rung.get(index)) is not None
         }
-        if not found:
+        if not found and index not in self._copies:
             return {}
-        return {ATTRIBUTE: found} | ({CONTROL_ATTRIBUTE: True} if self._is_control(index) else {})
+        own: dict[str, Any] = {ATTRIBUTE: found} if found else {}
+        return own | ({CONTROL_ATTRIBUTE: True} if self._is_control(index) else {})
 
     def _best(self, index: int, otherwise: float) -> float:
         return self._heard[index][1] if index in self._heard else otherwise

@@ -330,3 +330,12 @@ def test_the_regret_bound_is_looked_at_every_so_many_finished_settings_after_a_r
     judge.look()
     judge.decide()
     assert judge.to_plain() == {"looked_at": 23}
+
+
+def test_a_terminator_that_speaks_when_all_is_tried_ends_nothing(store: Store) -> None:
+    settings = Terminator(name="no_improvement", settings=2, by=0.5)
+    space_ = space(sampler="grid", concurrency=200, trials=10_000, terminator=settings)
+    sweep_id = stored(store, space_)
+    assert run(store, sweep_id, space_) is SweepState.finished
+    assert len(store.trials(sweep_id)) == 4 * 3 * 2 * (1 + 2 * 2)
+    assert store.sweep(sweep_id).ended_early is None

@@ -21,6 +21,7 @@ from search_spaces.space import OptimizerSpace, Pruner, ScheduleSpace, SearchSpa
 from sweeps.equivalents import Equivalents
 from sweeps.likeness import Rates
 from sweeps.records import Owner, SweepRow, SweepState, TrialRow, TrialState
+from sweeps.rungs import control_group
 from sweeps.runner import run_sweep
 from sweeps.session import SweepRun
 from sweeps.store import Store, open_store
@@ -314,6 +315,78 @@ def test_equivalent_leaders_are_one(store: Store) -> None:
     of_search = verdict_of(*_stored(store, run(store, alone)[0]))
     assert not any(standing.trial.repeats for standing in of_search.standings)
     assert of_search.standings[1].mean != of_search.standings[0].mean
+
+
+CONTROL: dict[str, dict[str, Any]] = {
+    "random": {"sampler": "random", "trials": 40},
+    "tpe, asked far ahead": {"trials": 40, "epochs": 22},
+    "two seeds": {"sampler": "random", "seeds": (0, 3), "trials": 30},
+}
+
+
+@pytest.mark.parametrize("kind", CONTROL)
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_control_group_is_trained_to_its_end_though_its_like_was_given_up(
+    store: Store, kind: str, fails: bool
+) -> None:
+    """And once only, after all others; what else is like it is a copy of whichever came first."""
+    pruner = Pruner(name="decay_fair", arguments={"control": 0.4, "keep": 0.3})
+    space_ = replace(few(**CONTROL[kind]), pruner=pruner)
+    is_control = control_group(space_)
+    failing = {}
+    if fails:
+        first = next(
+            trial for trial in store.trials(run(store, space_)[0]) if trial.parent_number is not None
+        )
+        failing = {first.parent_number or 0: "no"}
+    undisturbed, _, commits = run(store, space_, failing=failing)
+    trials = store.trials(undisturbed)
+    states = Counter((is_control(trial.setting_index), trial.state) for trial in trials)
+    assert states[False, TrialState.pruned] > 2
+    assert states[True, TrialState.finished] > 2
+    assert states[True, TrialState.pruned] == 0
+    trained = [trial for trial in trials if trial.parent_number is None]
+    ends = {
+        trial.setting_index: trial.state
+        for trial in trials
+        if trial.state in (TrialState.pruned, TrialState.failed)
+    }
+    for setting in settings_of(trained):
+        same = [trial for trial in trained if f"{sorted(trial.setting.items())} {trial.seed}" == setting]
+        assert [one.setting_index in ends for one in same[:-1]] == [True] * (len(same) - 1)
+        assert len(same) <= (3 if fails else 2)
+    admitted = {
+        control: [trial.admitted_round for trial in trained if is_control(trial.setting_index) is control]
+        for control in (False, True)
+    }
+    assert fails or max(admitted[False]) <= min(admitted[True])
+    expected = everything(store, undisturbed)
+    for before in range(0, commits, 1 + commits // 6):
+        sweep_id = stored(store, space_)
+        with pytest.raises(Killed):
+            run(store, space_, sweep_id=sweep_id, commits=before, failing=failing)
+        run(store, space_, sweep_id=sweep_id, workers=2, luck=before, failing=failing)
+        assert everything(store, sweep_id) == expected, before
+
+
+def test_a_family_is_compared_in_its_order_whichever_of_it_come_last(store: Store) -> None:
+    never = ScheduleSpace(name="StepLR", label="StepLR", arguments={"step_size": Fixed(value=99)})
+    both = (ScheduleSpace(name="constant", label="constant"), never)
+    pruner = Pruner(name="decay_fair", arguments={"control": 0.4, "keep": 1.0})
+    space_ = replace(few(sampler="grid", schedules=both, concurrency=2), pruner=pruner)
+    trials = store.trials(run(store, space_, rates=NoDecay())[0])
+    trained = Counter((one.lr, one.momentum) for one in trials if not one.repeats)
+    assert len(trials) == 2 * len(trained) == 24
+    assert set(trained.values()) == {1}
+
+
+def test_what_waits_in_vain_is_not_expected(store: Store) -> None:
+    """The search has ended before what it waits for was trained: :func:`run` compares the counts."""
+    pruner = Pruner(name="decay_fair", arguments={"control": 0.6})
+    ends = Terminator(name="no_improvement", settings=4, by=0.5)
+    space_ = replace(few(sampler="random", trials=200, terminator=ends), pruner=pruner)
+    sweep_id, _, _ = run(store, space_)
+    assert len(store.trials(sweep_id)) < len(store.proposals(sweep_id))
 
 
 class NoDecay:

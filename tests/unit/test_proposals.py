@@ -93,6 +93,20 @@ def test_qmc_fills_every_axis_evenly() -> None:
     assert abs(low - 32) <= 2
 
 
+def test_a_grid_knows_beforehand_that_it_is_exhausted() -> None:
+    space_ = space(sampler="grid")
+    proposals = Proposals(space_)
+    asked = []
+    while not proposals.exhausted:
+        asked += proposals.ask(7)
+    assert len(asked) == 4 * 3 * 2 * (1 + 2 * 2)
+    assert proposals.ask(1) == ()
+    rebuilt = Proposals(space_)
+    rebuilt.rebuild([Told(index=one.index, parameters=one.parameters, attributes={}) for one in asked])
+    assert rebuilt.exhausted
+    assert not Proposals(space(sampler="random")).exhausted
+
+
 def test_a_bounded_grid_ends() -> None:
     proposals = Proposals(space(sampler="grid"))
     count = 0

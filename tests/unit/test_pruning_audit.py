@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,19 @@ def test_a_kept_setting_of_the_control_group_counts_as_kept() -> None:
     trials[5] = _trial(5, 0.05)
     found = audit("minimize", PROPOSALS, trials)
     assert (found.best_kept, found.lost) == (0.05, 0.0)
+
+
+def test_a_copy_was_judged_as_the_setting_that_it_is_a_copy_of() -> None:
+    """Else a copy of what would have been given up would be the best that was kept."""
+    copies = [
+        replace(_trial(7, 0.1), parent_number=30, fork_step=9),
+        replace(_trial(8, 0.5), parent_number=50, fork_step=9),
+    ]
+    plain = Proposal(index=7, parameters={}, attributes={})
+    control = Proposal(index=8, parameters={}, attributes={CONTROL_ATTRIBUTE: True})
+    found = audit("minimize", [*PROPOSALS, plain, control], [*_trials(), *copies])
+    assert found.best_kept == 0.3
+    assert [one.stopped_after for one in found.control] == [1, 4, None, None]
 
 
 def test_the_words() -> None:

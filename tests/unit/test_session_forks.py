@@ -15,7 +15,7 @@ from search_spaces.confirming import Confirm
 from search_spaces.files import load_space
 from search_spaces.limits import Limits
 from search_spaces.space import Pruner, SearchSpace
-from sweeps.families import epochs_of_rows, rows_at_most
+from sweeps.families import epochs_of_rows, rows_at_most, rows_of_open
 from sweeps.records import Owner, SweepState, TrialRow, TrialState
 from sweeps.runner import run_sweep
 from sweeps.session import SweepRun
@@ -118,6 +118,11 @@ def shown(store: Store, sweep_id: int) -> tuple[Any, ...]:
     return trials, store.measurements(sweep_id), store.proposals(sweep_id)
 
 
+def rides(store: Store, sweep_id: int) -> list[tuple[int | None, int | None, int]]:
+    """On whose row each trial was, and for how long on its own."""
+    return [(trial.parent_number, trial.fork_step, trial.epochs_trained) for trial in store.trials(sweep_id)]
+
+
 PRUNERS = ["none", "asha", "hyperband", "decay_fair"]
 
 
@@ -145,12 +150,7 @@ def test_a_sweep_with_forks_is_the_same_on_any_number_of_workers(
     first, *others = (run(store, space_, workers=workers) for workers in (1, 2, 5))
     for other in others:
         assert shown(store, other) == shown(store, first)
-        rides = [
-            (trial.parent_number, trial.fork_step, trial.epochs_trained) for trial in store.trials(other)
-        ]
-        assert rides == [
-            (trial.parent_number, trial.fork_step, trial.epochs_trained) for trial in store.trials(first)
-        ]
+        assert rides(store, other) == rides(store, first)
 
 
 @pytest.mark.parametrize("order", ["rounds", "arrival"])
@@ -167,6 +167,7 @@ def test_a_killed_sweep_with_forks_goes_on_as_the_undisturbed_one(
     trials, measurements, proposals = shown(store, killed)
     if order == "rounds":
         assert (trials, measurements, proposals) == shown(store, undisturbed)
+        assert rides(store, killed) == rides(store, undisturbed)
     curves = {(one.number, one.epoch): one for one in store.measurements(undisturbed)}
     assert {(one.number, one.epoch): one for one in measurements} == curves
 
@@ -236,10 +237,17 @@ def test_rows_whose_own_trial_has_ended_are_counted_for_the_first_that_rode_on_t
             cooldown_epochs=2 if number == 0 else 0,
         )
 
-    alive = [measured(2, 0), measured(1, 0), measured(0, None), measured(3, None)]
-    assert epochs_of_rows(alive, {0, 1, 2, 3}) == {0: 3, 3: 1}
-    assert epochs_of_rows(alive, {1, 2, 3}) == {1: 3, 3: 1}
-    assert epochs_of_rows(alive, {2}) == {2: 3}
+    outcomes = [measured(2, 0), measured(1, 0), measured(0, None), measured(3, None)]
+
+    def found(open_trials: set[int]) -> tuple[dict[int, int | None], dict[int, int]]:
+        heard = rows_of_open(outcomes, open_trials)
+        rows = {one.number: one.rides_on for one in heard if isinstance(one, Measured)}
+        return rows, epochs_of_rows(heard)
+
+    assert found({0, 1, 2, 3}) == ({0: None, 1: 0, 2: 0, 3: None}, {0: 3, 3: 1})
+    assert found({1, 2, 3}) == ({1: None, 2: 1, 3: None}, {1: 3, 3: 1})
+    assert found({2}) == ({2: None}, {2: 3})
+    assert rows_of_open([measured(2, 0)], {2}) == [measured(2, None)]
 
 
 def test_schedules_that_may_act_at_any_time_are_counted_apart() -> None:
