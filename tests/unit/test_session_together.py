@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import Pool
 
 from search_spaces.settings import Setting
 from sweeps.pruning_audit import audit_of
@@ -35,7 +37,7 @@ from tests.unit.drawn_sweeps import (
 )
 from tests.unit.sweeps_for_tests import Killed, Silence
 
-SEEDS = range(30)
+SEEDS = range(40)
 OWNER = Owner(host="here", pid=1, started=0.0)
 ENDED = {TrialState.finished, TrialState.pruned, TrialState.diverged, TrialState.failed}
 
@@ -165,13 +167,23 @@ def after(reports: int, error: type[BaseException]) -> Callable[[], None]:
     return fault
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A store that does not wait for the disk: what is killed here is no machine."""
+
+    def forget(connection: DBAPIConnection, _record: object, _proxy: object) -> None:
+        connection.cursor().execute("PRAGMA synchronous=OFF")
+
+    event.listen(Pool, "checkout", forget)
+    opened = open_store(f"sqlite:///{tmp_path_factory.mktemp('together') / 'ravine.db'}")
+    yield opened
+    opened.close()
+    event.remove(Pool, "checkout", forget)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
-def test_features_keep_their_promises_beside_each_other(tmp_path: Path, seed: int) -> None:
-    store = open_store(f"sqlite:///{tmp_path / 'ravine.db'}")
-    try:
-        examine(store, seed)
-    finally:
-        store.close()
+def test_features_keep_their_promises_beside_each_other(store: Store, seed: int) -> None:
+    examine(store, seed)
 
 
 def examine(store: Store, seed: int) -> None:
