@@ -49,6 +49,7 @@ def told(some: SearchSpace, count: int) -> list[Told]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SPACES)
 def test_conditional_numbers_are_learned(kind: str) -> None:
     some = SPACES[kind]

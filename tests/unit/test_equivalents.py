@@ -193,6 +193,7 @@ def test_copies_end_in_every_way(store: Store) -> None:
     assert states == {TrialState.finished, TrialState.pruned, TrialState.diverged}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", ["tpe", "random and asha", "two seeds", "one at a time", "many at once", "told of ends"]
 )
@@ -220,6 +221,7 @@ def test_arrival_order_copies_too_and_resumes(store: Store, commits: int) -> Non
     assert len(copies) == 30 - len(trained) >= 18
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("concurrency", [1, 5, 24])
 @pytest.mark.parametrize("order", ["rounds", "arrival"])
 def test_where_a_trial_failed_its_equivalent_is_trained(store: Store, concurrency: int, order: str) -> None:
@@ -324,6 +326,7 @@ CONTROL: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CONTROL)
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_control_group_is_trained_to_its_end_though_its_like_was_given_up(
@@ -453,6 +456,7 @@ def train(store: Store, space_: SearchSpace, *, execution: str, forks: bool, wor
     return identity
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("execution", "forks", "pruner"),
     [

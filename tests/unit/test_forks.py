@@ -138,6 +138,7 @@ def test_trials_that_part_and_agree_again_stay_apart() -> None:
     assert [one.rides_on for one in outcomes] == [0] + [None] * (EPOCHS - 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stopped", [0, 3, 6])
 def test_stopping_one_leaves_what_the_others_need(stopped: int) -> None:
     trials = family()

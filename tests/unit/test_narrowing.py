@@ -170,11 +170,13 @@ def mean_regrets(surface: Surface, box_of: Callable[[Planted], dict[str, tuple[f
     return total
 
 
+@pytest.mark.slow
 def test_a_second_sweep_is_better_in_the_narrower_space() -> None:
     again, narrower = mean_regrets(valley, lambda _: {}), mean_regrets(valley, second_box)
     assert narrower < 0.8 * again
 
 
+@pytest.mark.slow
 def test_a_second_sweep_is_much_better_where_the_best_was_beyond_a_bound() -> None:
     again, wider = mean_regrets(edge, lambda _: {}), mean_regrets(edge, second_box)
     assert wider < 0.7 * again

@@ -65,6 +65,7 @@ def test_an_edge_beyond_the_rates_tried_is_not_reached() -> None:
     assert [finding.edge for finding in found(replace(QUADRATIC, high=1.5))] == [None, None, None]
 
 
+@pytest.mark.slow
 def test_momenta_have_the_findings_that_they_have_alone_bit_for_bit() -> None:
     together = found(DIGITS)
     assert together == found(DIGITS)
@@ -84,12 +85,14 @@ def test_a_network_has_an_edge_above_where_it_learns_fastest() -> None:
     assert edges[1] < edges[0]  # with momentum each update goes on for longer
 
 
+@pytest.mark.slow
 def test_seeds_are_averaged() -> None:
     one, other = (found(replace(DIGITS, momenta=(0.0,), seeds=(seed,)))[0].rise for seed in (0, 1))
     both = found(replace(DIGITS, momenta=(0.0,), seeds=(0, 1)))[0].rise
     assert both.losses[0] == pytest.approx((one.losses[0] + other.losses[0]) / 2)
 
 
+@pytest.mark.slow
 def test_trials_that_train_solo_find_the_same() -> None:
     question = replace(QUADRATIC, momenta=(0.9,), updates=100)
     (stacked,), (solo,) = found(question), found(replace(question, stacked=False))

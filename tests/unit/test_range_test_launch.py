@@ -66,6 +66,7 @@ def told(launch: Launch) -> list[str]:
     return [one for one in launch.sentences if one.startswith("range test") or " is searched from " in one]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sampler", "order"), [("tpe", "rounds"), ("random", "arrival")])
 def test_a_resumed_sweep_searches_between_the_same_rates_and_does_not_test_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str, order: str

@@ -19,6 +19,7 @@ def found(surface: Surface, seed: int, trials: int, *, learning: bool) -> dict[s
     return relevances(sweep.dimensions(), sweep.results)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("learning", [False, True])
 @pytest.mark.parametrize("surface", [flat, valley])
 def test_in_one_sweep_of_twenty_at_most_anything_false_is_claimed(surface: Surface, learning: bool) -> None:
@@ -48,6 +49,7 @@ def is_flat(look: Relevance) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_that_a_setting_does_not_matter_takes_trials_to_say() -> None:
     few = [found(valley, seed, 64, learning=False) for seed in range(6)]
     assert not any(is_flat(look) for looks in few for look in looks.values())

@@ -186,6 +186,7 @@ def good_at(lr: float, count: int = 30) -> tuple[EarlierSetting, ...]:
     return tuple(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "optuna.samplers:TPESampler"])
 def test_the_first_proposals_are_near_what_was_good(sampler: str) -> None:
     def first_rates(earlier: tuple[EarlierSetting, ...]) -> list[float]:
@@ -216,6 +217,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_killed_sweep_with_a_warm_start_equals_the_undisturbed_one(store: Store, kind: str) -> None:
     space_ = space(**KINDS[kind])
