@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dashboards.live_view import duration
+from search_spaces.errors import counted
 from search_spaces.limits import SECONDS_PER_HOUR
 from search_spaces.space import SearchSpace
+from sweeps.ends import epochs_of_a_setting, epochs_to_confirm
 
 
 def budget_lines(
@@ -19,12 +21,15 @@ def budget_lines(
     """
     limits = space.budget
     if limits.epochs is not None:
-        each = space.epochs * len(space.seeds)
+        each, kept = epochs_of_a_setting(space), epochs_to_confirm(space)
+        more = "" if space.pruner.name == "none" else ", more where some are pruned"
+        settings = counted((limits.epochs - kept) // each, "setting")
+        beside = f" beside the {kept:,} that are kept for confirming" if kept else ""
         yield _line(
             f"{limits.epochs:,} trained epochs",
             f"{epochs:,}",
             suffices=limits.epochs >= epochs,
-            else_=f"at least {limits.epochs // each:,} settings of {each} epochs, more where some are pruned",
+            else_=f"at least {settings} of {each} epochs{beside}{more}",
         )
     device_seconds = None if epoch_seconds is None else epochs * epoch_seconds
     for budget, seconds, rows in (

@@ -130,7 +130,7 @@ def _written(
     space = replace(
         found.space,
         name=next_name(sweep.name),
-        seed=loaded.space.seed + 1,
+        seed=loaded.space.seed + (found.space.sampler != "grid"),
         range_test=None,
         start=(),
         warm_start=str(sweep.id) if learns(found.space.sampler) else None,
@@ -143,7 +143,8 @@ def _written(
         f"`ravine narrow {sweep.id}` wrote this after sweep {sweep.id} ({sweep.name}): {_told(found, trials)}"
     )
     comments.setdefault(HEAD, []).extend(_lines(f"{head}; {told_of_best}" if best else head))
-    comments.setdefault("seed", []).extend(_lines("another seed, so that other settings are tried"))
+    if found.space.sampler != "grid":  # which is the same for all seeds
+        comments.setdefault("seed", []).extend(_lines("another seed, so that other settings are tried"))
     for change in found.changes:
         was = "stays" if change.after == change.before else f"was {change.before}"
         about = f"{change.name} " if change.field != f"optimizer.{change.name}" else ""

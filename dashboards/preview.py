@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
+from dataclasses import replace
 from itertools import islice
 from time import perf_counter
 from typing import Any
@@ -17,7 +18,8 @@ from dashboards.budget_words import budget_lines
 from dashboards.live_view import describe, describe_schedule, duration, short
 from dashboards.range_test_preview import range_test_preview
 from dashboards.verdict_words import confirming_words
-from search_spaces.errors import shorten
+from search_spaces.errors import counted, shorten
+from search_spaces.grid import settings_at_most
 from search_spaces.ranges import Choice, Numeric, Value
 from search_spaces.samplers import learns
 from search_spaces.settings import Beginning, Setting
@@ -39,11 +41,13 @@ _BARS = " ▁▂▃▄▅▆▇█"
 
 def print_preview(console: Console, space: SearchSpace) -> None:
     """Print counts, a measured estimate of the cost, and each schedule at the middle of its ranges."""
+    space = replace(space, trials=settings_at_most(space))
     trials = space.trials * len(space.seeds)
     epochs = trials * space.epochs
     console.print(
-        f"{space.name}: {space.trials} settings x {len(space.seeds)} seeds = {trials} trials, "
-        f"at most {epochs} epochs of {space.task}"
+        f"{space.name}: {counted(space.trials, 'setting')} x {counted(len(space.seeds), 'seed')} = "
+        f"{counted(trials, 'trial')}, at most {counted(epochs, 'epoch')} of {space.task}",
+        soft_wrap=True,
     )
     with redirect_stdout(sys.stderr):  # what a task's own code prints is no part of the preview
         plan = execution_plan(space)
@@ -63,7 +67,7 @@ def print_preview(console: Console, space: SearchSpace) -> None:
         epochs = _with_cooldowns(console, space, epochs)
     if space.confirm is not None:
         more = min(space.confirm.top, space.trials) * space.confirm.seeds * space.epochs
-        console.print(f"then at most {more} epochs more: {confirming_words(space.confirm)}")
+        console.print(f"then at most {more} epochs more: {confirming_words(space.confirm, space.trials)}")
         epochs += more
     for sentence in told_of_plan(plan):
         console.print(f"note: {sentence}", soft_wrap=True)

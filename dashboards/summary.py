@@ -223,7 +223,7 @@ def sweep_table(
         facts["ended early" if sweep.ended_at else "proposes no more"] = sweep.ended_early
     if sweep.plan:
         facts["width"] = width_words(sweep.plan) or ""
-        facts["range test"] = "\n".join(range_test_words(sweep.plan))
+        facts["range test"] = "\n".join(range_test_words(sweep.plan)).removeprefix("range test: ")
         told = WIDTH_KEYS | {"range_test"}
         plain = {name: value for name, value in sweep.plan.items() if name not in told}
         facts["trained as"] = ", ".join(f"{name} {value}" for name, value in plain.items())

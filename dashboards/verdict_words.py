@@ -16,9 +16,11 @@ MOST_NAMED = 5  # settings in one sentence
 HOW_TO_CONFIRM = "confirm: {top: 5, seeds: 5} in the sweep file"
 
 
-def confirming_words(confirm: Confirm) -> str:
-    """What is to be confirmed, and how."""
-    return f"the best {confirm.top} are trained again with up to {confirm.seeds} fresh seeds each"
+def confirming_words(confirm: Confirm, settings: int) -> str:
+    """What is to be confirmed of so many settings, and how."""
+    return (
+        f"the best {min(confirm.top, settings)} are trained again with up to {confirm.seeds} fresh seeds each"
+    )
 
 
 def verdict_lines(sweep: SweepRow, verdict: Verdict) -> list[str]:

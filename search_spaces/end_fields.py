@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 
 from search_spaces.confirming import Confirm
-from search_spaces.errors import Findings, nearest, one_of, shorten
+from search_spaces.errors import Findings, counted, nearest, one_of, shorten
 from search_spaces.fields import LARGEST_WHOLE, refuse_unknown, shown, table, whole, word
 from search_spaces.limits import ARGUMENTS, BUDGETS, Limits, Terminator
 from search_spaces.nodes import Entry, Node, Scalar, Table
@@ -115,7 +115,7 @@ def _epochs(
     value = whole(entry.node, "budget.epochs", (1, LARGEST_WHOLE), findings)
     trials = seeds + (0 if confirm is None else confirm.top * confirm.seeds)
     if value is not None and epochs is not None and value < epochs * trials:
-        told = f"{epochs} epochs x {seeds} seeds"
+        told = f"{counted(epochs, 'epoch')} x {counted(seeds, 'seed')}"
         told += "" if confirm is None else f", and {confirm.top} x {confirm.seeds} trials to confirm"
         wanted = f"at least the {epochs * trials} of one setting ({told})"
         findings.problem(entry.line, "budget.epochs", f"got {value}", wanted)

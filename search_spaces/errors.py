@@ -77,3 +77,8 @@ def shorten(text: str, limit: int = 60) -> str:
     """Text fit for one line of a message: no line breaks or control characters, not too long."""
     plain = text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
     return plain if len(plain) <= limit else f"{plain[: limit - 3]}..."
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 seed``, ``2 seeds``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"

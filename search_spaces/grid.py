@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from search_spaces.ranges import Choice, Numeric, Value
 from search_spaces.settings import Setting
@@ -70,6 +71,18 @@ def grid_settings(space: SearchSpace) -> Iterator[GridPoint]:
             schedule_indices = _next(walk.schedule_axes)
         indices = _next(longest)
         family += 1
+
+
+def settings_at_most(space: SearchSpace) -> int:
+    """How many settings a sweep over ``space`` tries: its ``trials``, but of a grid no more than there are.
+
+    Start points are counted beside the grid's, though they may be among them.
+    """
+    if space.sampler != "grid":
+        return space.trials
+    branches = len(space.schedules) if space.branches else 1
+    points = sum(1 for _ in islice(grid_settings(space), space.trials))
+    return min(space.trials, points + len(space.start) * branches)
 
 
 def _next(axes: list[_Axis]) -> dict[str, int] | None:

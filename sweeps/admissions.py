@@ -48,7 +48,8 @@ class Admissions:
         self._open = open_trials
         self._leaders = open_trials.leaders
         self._ends = Ends(space)
-        self._equivalents = Equivalents(catalogue, rates, to_the_end=control_group(space))
+        self._is_control = control_group(space)
+        self._equivalents = Equivalents(catalogue, rates, to_the_end=self._is_control)
         self._queue = ProposalQueue(space, budget, proposals, self._equivalents)
 
     def restore(
@@ -81,9 +82,13 @@ class Admissions:
                 joining += self._propose(lane, first_round + ahead, copied)
         return self._added_to(RoundRecord(rounds_done=self._open.tally.rounds_done), joining, copied)
 
-    def confirming_record(self, first_rounds: Mapping[int, int]) -> RoundRecord | None:
-        """What to store for lanes without anything to do, by lane; None where nothing is to be confirmed."""
-        if self._searching or not self._leaders.wanted():
+    def waking_record(self, first_rounds: Mapping[int, int]) -> RoundRecord | None:
+        """What to store for lanes without anything to do, by lane; None where there is nothing for them.
+
+        Leaders to be confirmed, or settings that were put off until others ended.
+        """
+        confirms = not self._searching and bool(self._leaders.wanted())
+        if not confirms and not (self._ends.decided is not None and self._queue.put_off):
             return None
         return self.first_record(first_rounds, time=self._ends.time)
 
@@ -92,7 +97,7 @@ class Admissions:
         self._ends.time = time
         copied = Copied()
         self._settle(lane, round_, copied)
-        if self._queue.has_more:  # where nothing is left, nothing ends early
+        if self._queue.has_others:  # else nothing would end early
             self._ends.decide()
         return self._added_to(record, self._propose(lane, round_, copied), copied)
 
@@ -100,7 +105,7 @@ class Admissions:
         """Ask, while workers train, for settings that will have room in the round and soon after."""
         self._ends.look()
         rounds = range(round_, round_ + self._queue.rounds_ahead)
-        if rounds and self._proposes_more:
+        if rounds and self._proposes_more and self._ends.decided is None:
             fit = self._room(self._epochs_coming())
             free = [self._open.free_rows(lane, ahead) // self._budget.seeds for ahead in rounds]
             self._queue.ask_ahead(free if fit is None else [min(room, fit) for room in free])
@@ -137,9 +142,11 @@ class Admissions:
     def trials_expected(self) -> int:
         """Trials the sweep will have had when it ends."""
         confirming = self._leaders.expected(searching=self._searching)
-        ended = self._ends.decided is not None
-        in_vain = self._equivalents.waiting_in_vain(self._open.settings) if ended else 0
-        settings = self._queue.settings_taken - in_vain if ended else self._queue.settings_expected
+        settings = self._queue.settings_expected
+        if self._ends.decided is not None:
+            put_off = self._queue.put_off
+            in_vain = self._equivalents.waiting_in_vain({*self._open.settings, *put_off})
+            settings = self._queue.settings_taken - in_vain + len(put_off)
         return settings * self._budget.seeds + confirming
 
     @property
@@ -151,8 +158,11 @@ class Admissions:
 
     @property
     def _proposes_more(self) -> bool:
-        """Whether there are settings still to be proposed, as far as budgets admit them."""
-        return self._queue.has_more and self._ends.decided is None
+        """Whether there are settings still to be proposed, as far as budgets admit them.
+
+        When the search has ended, those of the control group that were put off.
+        """
+        return self._queue.has_more if self._ends.decided is None else bool(self._queue.put_off)
 
     @property
     def _searching(self) -> bool:
@@ -180,13 +190,13 @@ class Admissions:
         beside: dict[int, Beginning] = {}  # of the settings of these trials, where trials share rows
         free, coming = self._open.free_rows(lane, round_), self._epochs_coming()
         unasked = free
-        while free >= seeds and self._proposes_more and (fit := self._room(coming)) != 0:
-            if unasked < seeds and self._open.of_lane(lane):
-                break
-            most = self._budget.settings if families.share_rows else free // seeds
+        while free >= seeds and self._proposes_more and not (unasked < seeds and self._open.of_lane(lane)):
             waiting = self._equivalents.waiting
+            family = self._take(self._budget.settings if families.share_rows else free // seeds, coming)
+            if family is None:
+                break
             trained: list[Setting] = []
-            for asked in self._queue.take(most if fit is None else min(most, fit)):
+            for asked in family:
                 if self._equivalents.take_in(asked, beside):
                     entry = SettingEntry(index=asked.index, parameters=asked.parameters)
                     joining += self._open.begin(entry, asked.setting, self._new_trials(asked, lane, round_))
@@ -202,6 +212,17 @@ class Admissions:
         joining += self._confirming_trials(lane, round_)
         self._open.join(joining)
         return joining
+
+    def _take(self, most: int, coming: int | None) -> tuple[Asked, ...] | None:
+        """The next family of at most ``most`` settings; None where budgets admit none at present.
+
+        When the search has ended, those of the control group that were put off.
+        """
+        if self._ends.decided is not None:
+            room = self._room_for_all(coming)
+            return None if room == 0 else self._queue.take_put_off(most if room is None else min(most, room))
+        room = self._room(coming)
+        return None if room == 0 else self._queue.take(most if room is None else min(most, room))
 
     def _settle(self, lane: int, round_: int, copied: Copied) -> None:
         """Store copies of trials that have ended as their equivalents; train what waited for failed ones."""
@@ -237,13 +258,29 @@ class Admissions:
         return None if self._space.budget.epochs is None else self._open.epochs_coming()
 
     def _room(self, coming: int | None) -> int | None:
-        """How many more settings budgets admit where so many epochs are coming; None: any number."""
+        """How many more settings budgets admit; None: any number. ``coming``: epochs of open trials.
+
+        As long as there are others, room is kept for those that were put off.
+        """
+        room = self._room_for_all(coming)
+        if room is None or not self._queue.has_others:
+            return room
+        return max(0, room - len(self._queue.put_off))
+
+    def _room_for_all(self, coming: int | None) -> int | None:
+        """As :meth:`_room`, with what is kept."""
         return self._ends.room(trained=self._open.tally.epochs_trained, coming=coming or 0)
 
     def _end_search_without_room(self) -> None:
         """Where no trial of the search is open and budgets admit no other, the search has ended for good."""
-        if self._proposes_more and not self._open.searching and self._room(0) == 0:
-            self._ends.end_by_budget(trained=self._open.tally.epochs_trained)
+        if not self._proposes_more or self._open.searching or self._room(0) != 0:
+            return
+        left = self._room_for_all(0) or 0
+        if self._ends.decided is None:
+            put_off = min(left, len(self._queue.put_off))
+            self._ends.end_by_budget(trained=self._open.tally.epochs_trained, put_off=put_off)
+        if not left:
+            self._queue.forget_put_off()
 
     def _new_trials(self, asked: Asked, lane: int, round_: int) -> list[NewTrial]:
         first = Place(number=asked.index * self._budget.seeds, lane=lane, admitted_round=round_)

@@ -27,6 +27,7 @@ from sweeps.options import (
     TrialsOption,
     WorkersOption,
     home_named,
+    named_by,
     opened_store,
     read_file,
     refuse_unknown,
@@ -62,7 +63,8 @@ def launch(
         read = read_file(file, trials, epochs, seed)
         space = read.loaded.space
         if space.warm_start is not None:
-            refuse_unknown(places, space.warm_start)
+            with named_by("warm_start"):
+                refuse_unknown(places, space.warm_start)
         with opened_store(places, read_only=False) as store:
             sweep_id = create_sweep(store, read, warm_start_of(store, read))
             run_watched(store, places, sweep_id, space, workers=workers, ray=ray, runtime=runtime, json=json)

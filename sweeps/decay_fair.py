@@ -52,23 +52,32 @@ class Shown:
     annealing: float = 0.0  # by how much of itself the learning rate still falls until the end, 0 to 1
 
 
+class ArgumentRefused(ValueError):
+    """An argument of the pruner that cannot be."""
+
+    def __init__(self, argument: str, got: str, wanted: str) -> None:
+        super().__init__(f"{argument}: {got}; wants {wanted}")
+        self.argument, self.got, self.wanted = argument, got, wanted
+
+
 def decay_fair(arguments: Mapping[str, Any], epochs: int) -> DecayFair:
     """The pruner with ``arguments`` for trials of ``epochs`` epochs.
 
-    Raises ValueError with a sentence where an argument is unknown or cannot be.
+    Raises ArgumentRefused where an argument is unknown or cannot be.
     """
     known = ("rungs", "keep", "control", "cooldown_epochs")
     unknown = sorted(set(arguments) - set(known))
     if unknown:
-        raise ValueError(f"unknown argument {unknown[0]}; known are {', '.join(known)}")
+        raise ArgumentRefused(unknown[0], f"unknown argument '{unknown[0]}'", f"one of {', '.join(known)}")
     judged_after = _rungs(arguments.get("rungs"), epochs)
     keep = _keep(arguments.get("keep"), len(judged_after))
     control = arguments.get("control", CONTROL)
     if not _is_number(control) or not 0 <= control < 1:
-        raise ValueError(f"control is {control}; wants a share from 0 to below 1")
+        raise ArgumentRefused("control", _got(control), "a share from 0 to below 1")
     cooldown = arguments.get("cooldown_epochs", 0)
     if not _is_whole(cooldown) or not 0 <= cooldown < epochs:
-        raise ValueError(f"cooldown_epochs is {cooldown}; wants a whole number from 0 to {epochs - 1}")
+        wanted = f"a whole number from 0 to {epochs - 1}" if epochs > 1 else "0, for trials of a single epoch"
+        raise ArgumentRefused("cooldown_epochs", _got(cooldown), wanted)
     return DecayFair(rungs=judged_after, keep=keep, control=float(control))
 
 
@@ -129,7 +138,8 @@ def _rungs(given: Any, epochs: int) -> tuple[int, ...]:
     listed = given if isinstance(given, tuple | list) else (given,)
     ascending = all(_is_whole(rung) for rung in listed) and list(listed) == sorted(set(listed))
     if not listed or not ascending or not listed[0] >= 1 or not listed[-1] < epochs:
-        raise ValueError(f"rungs is {given}; wants ascending epochs from 1 to {epochs - 1}")
+        wanted = f"ascending epochs from 1 to {epochs - 1}" if epochs > 1 else "none, for a single epoch"
+        raise ArgumentRefused("rungs", _got(given), wanted)
     return tuple(listed)
 
 
@@ -138,10 +148,16 @@ def _keep(given: Any, count: int) -> tuple[float, ...]:
         return (*KEPT[:count], *KEPT[-1:] * (count - len(KEPT)))
     listed = given if isinstance(given, tuple | list) else (given,) * count
     if len(listed) != count or not all(_is_number(share) and 0 < share <= 1 for share in listed):
-        raise ValueError(
-            f"keep is {given}; wants a share above 0 and up to 1, or one for each of {count} rungs"
-        )
+        several = f", or a list of one for each of {count} rungs" if count > 1 else ""
+        raise ArgumentRefused("keep", _got(given), f"a share above 0 and up to 1{several}")
     return tuple(float(share) for share in listed)
+
+
+def _got(given: Any) -> str:
+    """As the file has it."""
+    if isinstance(given, bool):
+        return f"got {str(given).lower()}"
+    return f"got {list(given) if isinstance(given, tuple) else given}"
 
 
 def _is_number(value: Any) -> bool:

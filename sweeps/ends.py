@@ -86,26 +86,39 @@ def epochs_to_confirm(space: SearchSpace) -> int:
     return 0 if space.confirm is None else space.confirm.top * space.confirm.seeds * space.epochs
 
 
-def ending_by_epochs(limit: int, *, trained: int, kept: int) -> Ending:
-    """The budget of epochs admits no further setting; ``kept``: for confirming."""
+def epochs_of_a_setting(space: SearchSpace) -> int:
+    """Epochs that a setting is trained for at most: with each seed, cooldowns included."""
+    return sum(epoch_costs(space)) * len(space.seeds)
+
+
+def least_epochs(space: SearchSpace) -> int:
+    """The smallest budget of epochs that admits a setting, and what is kept for confirming."""
+    return epochs_of_a_setting(space) + epochs_to_confirm(space)
+
+
+def ending_by_epochs(limit: int, *, trained: int, kept: Mapping[str, int]) -> Ending:
+    """The budget of epochs admits no further setting; ``kept``: at most so many, for what comes after."""
     told = [f"of the budget of {limit:,} epochs the search trained {trained:,}"]
-    told += [f"up to {kept:,} are kept for confirming"] if kept else []
-    rest = limit - trained - kept
+    told += [f"up to {epochs:,} are kept for {what}" for what, epochs in kept.items() if epochs]
+    rest = limit - trained - sum(kept.values())
     told += [f"{rest:,} are fewer than another setting may take"] if rest > 0 else []
     return Ending(by="epochs", reason="; ".join(told))
 
 
-def ending_by_time(limits: Limits, left: TimeLeft, *, needed: float, cancelled: int) -> Ending:
+def ending_by_time(
+    limits: Limits, left: TimeLeft, *, needed: float, cancelled: int, confirming: bool
+) -> Ending:
     """The budget of time does not suffice for ``needed`` seconds; or it is over and open trials end."""
     if left.wall_seconds <= left.device_seconds / left.devices:
         by, budget = "wall_seconds", f"the budget of {limits.wall_seconds:g} s of wall time"
     else:
         by, budget = "device_hours", f"the budget of {limits.device_hours:g} device-hours"
     if left.seconds > 0:
+        what = "another setting, and then a look at the leaders," if confirming else "another setting"
         return Ending(
             by=by,
-            reason=f"{budget} leaves {left.seconds:.3g} s, and another setting would take {needed:.3g} s at "
-            "the pace of the last rounds",
+            reason=f"{budget} leaves {left.seconds:.3g} s, and {what} would take {needed:.3g} s at the pace "
+            "of the last rounds",
         )
     told = f", and {cancelled:,} open trial{'s were' if cancelled > 1 else ' was'} cancelled"
     return Ending(by=by, reason=f"{budget} is used up{told if cancelled else ''}")
@@ -120,7 +133,7 @@ class Ends:
         self._judge = make_judge(space)
         self._decided: Ending | None = None
         self._trials_in_a_row = 1 if space.confirm is None else 2  # leaders are looked at afterwards
-        self._epochs_each = sum(epoch_costs(space)) * len(space.seeds)  # of a setting, at most
+        self._epochs_each = epochs_of_a_setting(space)
         self.time = ENDLESS  # at the decision that is being taken
 
     def restore(self, stored: Mapping[str, Any] | None, settings: Iterable[SettingEntry]) -> None:
@@ -147,15 +160,15 @@ class Ends:
 
     @property
     def decided(self) -> Ending | None:
-        """What the terminator has decided, for good."""
+        """Why nothing more is searched, for good."""
         return self._decided
 
     def room(self, *, trained: int, coming: int) -> int | None:
-        """How many more settings may be admitted now; None: any number.
+        """How many more settings budgets admit now; None: any number.
 
         ``trained``: epochs so far; ``coming``: at most how many the open trials still train.
         """
-        if self._decided is not None or not self.time.suffices_for(self._space.epochs, self._trials_in_a_row):
+        if not self.time.suffices_for(self._space.epochs, self._trials_in_a_row):
             return 0
         return settings_that_fit(
             self._space.budget,
@@ -164,11 +177,14 @@ class Ends:
             epochs_each=self._epochs_each,
         )
 
-    def end_by_budget(self, *, trained: int) -> None:
-        """The search has ended for good: budgets admit no further setting, and none is open."""
+    def end_by_budget(self, *, trained: int, put_off: int) -> None:
+        """The search has ended for good: budgets admit no further setting beside those ``put_off``."""
         limits = self._space.budget
         if limits.epochs is not None and self.time.suffices_for(self._space.epochs, self._trials_in_a_row):
-            kept = epochs_to_confirm(self._space)
+            kept = {
+                "confirming": epochs_to_confirm(self._space),
+                "its control group": put_off * self._epochs_each,
+            }
             self._decided = ending_by_epochs(limits.epochs, trained=trained, kept=kept)
         else:
             self._decided = self.ending(cancelled=0)
@@ -176,7 +192,10 @@ class Ends:
     def ending(self, *, cancelled: int) -> Ending:
         """Why a sweep ends that has something left to train: its time is up."""
         needed = self._trials_in_a_row * (self._space.epochs + ROUNDS_IN_FLIGHT) * self.time.round_seconds
-        return ending_by_time(self._space.budget, self.time, needed=needed, cancelled=cancelled)
+        confirming = self._space.confirm is not None
+        return ending_by_time(
+            self._space.budget, self.time, needed=needed, cancelled=cancelled, confirming=confirming
+        )
 
     def to_plain(self) -> dict[str, Any] | None:
         """What a resumed sweep needs to know beside settings' ends; None where that is nothing."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeps.errors import RavineError, StoreOutdated
+from sweeps.errors import BadInput, RavineError, StoreOutdated, StoreUnavailable, UnknownSweep
 from sweeps.home import Home, resolve_home
 from sweeps.terminal import say_notes
 
@@ -68,6 +68,15 @@ def refuse_unknown(home: Home, sweep: str) -> None:
     """Raise UnknownSweep or StoreUnavailable before anything is opened for writing, and so made."""
     with suppress(StoreOutdated), opened_store(home, read_only=True) as store:  # which may be migrated
         store.find_sweep(sweep)
+
+
+@contextmanager
+def named_by(field: str) -> Iterator[None]:
+    """Say of a sweep that cannot be found which field of a file names it. Raises BadInput."""
+    try:
+        yield
+    except (UnknownSweep, StoreUnavailable) as error:
+        raise BadInput(f"{field}: {error}") from error
 
 
 def refuse_unknown_format(given: str, known: tuple[str, ...]) -> None:

@@ -46,9 +46,22 @@ class ProposalQueue:
     @property
     def has_more(self) -> bool:
         """Whether there are settings still to be taken."""
-        if self._ahead or self._last:
-            return True
-        return self._admitted < self._budget.settings and not self._proposals.exhausted
+        return bool(self._last) or self.has_others
+
+    @property
+    def has_others(self) -> bool:
+        """Whether there are beside those that were put off."""
+        asked = self._admitted + len(self._ahead) + len(self._last)
+        return bool(self._ahead) or (asked < self._budget.settings and not self._proposals.exhausted)
+
+    @property
+    def put_off(self) -> tuple[int, ...]:
+        """Settings of the control group, by index, that wait for the others to have been tried."""
+        return tuple(asked.index for asked in self._last)
+
+    def forget_put_off(self) -> None:
+        """No budget is left for them."""
+        self._last.clear()
 
     @property
     def settings_taken(self) -> int:
@@ -83,12 +96,19 @@ class ProposalQueue:
         return self._budget.asked_ahead if self._asks_ahead else 0
 
     def take(self, most: int) -> tuple[Asked, ...]:
-        """The next family, at most ``most`` settings of it."""
-        family: tuple[Asked, ...] = (self._ahead.popleft(),) if self._ahead else ()
-        while not family and (asked := self._asked(most)):
+        """The next family, at most ``most`` settings of it; none where all that was asked is put off."""
+        if self._ahead:
+            self._admitted += 1
+            return (self._ahead.popleft(),)
+        if asked := self._asked(most):
             family = self._without_control(asked)
-        if not family and self._last:
-            family = self._last_family(most)
+            self._admitted += len(family)
+            return family
+        return self.take_put_off(most)
+
+    def take_put_off(self, most: int) -> tuple[Asked, ...]:
+        """The next of those that were put off, at most ``most``, with the rest of its family."""
+        family = self._last_family(most) if self._last else ()
         self._admitted += len(family)
         return family
 

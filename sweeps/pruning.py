@@ -19,13 +19,10 @@ def make_pruner(pruner: Pruner, epochs: int) -> BasePruner:
 
     One that gives nothing up for ``decay_fair``, which asks no study.
 
-    Raises ValueError with Optuna's own sentence, or ours, where the arguments are refused.
+    Raises ValueError with Optuna's own sentence, or ArgumentRefused, where the arguments are refused.
     """
     if pruner.name == "decay_fair":
-        try:
-            decay_fair(pruner.arguments, epochs)
-        except ValueError as error:
-            raise ValueError(f"decay_fair: {error}") from error
+        decay_fair(pruner.arguments, epochs)
         return NopPruner()
     kinds: Mapping[str, tuple[type[BasePruner], dict[str, Any]]] = {
         "none": (NopPruner, {}),

@@ -99,12 +99,16 @@ def run_watched(
 def _announce(store: Store, places: Home, row: SweepRow, space: SearchSpace) -> None:
     """Say what is about to be trained, and where it is stored."""
     from dashboards.verdict_words import confirming_words
+    from search_spaces.errors import counted
+    from search_spaces.grid import settings_at_most
 
     where = places.database_for_display(Path.cwd()) or store.url_for_display
-    then = "" if space.confirm is None else f", then {confirming_words(space.confirm)}"
+    settings = settings_at_most(space)
+    then = "" if space.confirm is None else f", then {confirming_words(space.confirm, settings)}"
+    each = f"{counted(len(space.seeds), 'seed')} x {counted(space.epochs, 'epoch')}"
     say(
-        f"sweep {row.id} ({row.name}): {space.trials} settings x {len(space.seeds)} seeds x {space.epochs} "
-        f"epochs of {space.task}, {space.concurrency} at a time{then}; stored in {where}"
+        f"sweep {row.id} ({row.name}): {counted(settings, 'setting')} x {each} of {space.task}, "
+        f"{space.concurrency} at a time{then}; stored in {where}"
     )
     if "warm_start" in row.spec:
         say(f"note: {row.spec['warm_start']['told']}")

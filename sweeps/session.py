@@ -228,8 +228,8 @@ class Session:
                 break
             records.append(self._decide(lane))
         woken = [lane for lane in self._lanes if lane.idle and lane not in lanes]
-        confirming = self._admissions.confirming_record({lane.number: lane.next_round for lane in woken})
-        all_records = records if confirming is None else [*records, confirming]
+        waking = self._admissions.waking_record({lane.number: lane.next_round for lane in woken})
+        all_records = records if waking is None else [*records, waking]
         record = replace(merged(all_records), usage=self._usage.to_plain())
         self._run.store.commit_round(self._lease, record)
         for lane, its_record in zip(lanes, records, strict=False):
@@ -240,7 +240,7 @@ class Session:
                     self._assignments.forget([progress.number])
             self._send_orders(lane)
             self._admissions.ask_ahead(lane.number, lane.next_round + ROUNDS_IN_FLIGHT)
-        for lane in woken if confirming is not None else ():
+        for lane in woken if waking is not None else ():
             self._send_orders(lane)
         left = self._time.left().seconds
         self._run.observer.round_closed(snapshot_of(self._ledger, self._usage.training_seconds, left))

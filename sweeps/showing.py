@@ -19,6 +19,7 @@ from sweeps.options import (
     SweepArgument,
     TrialsOption,
     home_named,
+    named_by,
     opened_store,
     read_file,
     refuse_unknown_format,
@@ -144,7 +145,7 @@ def check(
 
     read = read_file(file, trials, epochs, seed)
     if read.loaded.space.warm_start is not None:
-        with opened_store(home_named(home, database), read_only=True) as store:
+        with named_by("warm_start"), opened_store(home_named(home, database), read_only=True) as store:
             warm = warm_start_of(store, read)
         if warm is not None:
             say(f"note: {warm.told}")

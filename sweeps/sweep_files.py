@@ -80,7 +80,7 @@ def checked_space(
 def _checked_space(
     text: str, source: str, stem: str, overrides: Overrides, code: TaskCode | None
 ) -> LoadedSpace:
-    from sweeps.pruning import make_pruner
+    from sweeps.pruner_problems import pruner_problems
     from workers.rehearsal import rehearse
     from workers.torch_catalogue import torch_catalogue
 
@@ -96,17 +96,7 @@ def _checked_space(
         )
         for refusal in rehearse(loaded.space)
     ]
-    try:
-        make_pruner(loaded.space.pruner, loaded.space.epochs)
-    except ValueError as error:
-        problems.append(
-            Problem(
-                line=loaded.line_of("pruner", None),
-                field="pruner",
-                got=f"{dict(loaded.space.pruner.arguments)} is refused: {error}",
-                wanted="Optuna's own arguments, or those of decay_fair",
-            )
-        )
+    problems += pruner_problems(loaded)
     if is_own(loaded.space.sampler):
         from sweeps.sampler_rehearsal import rehearse_sampler
 

@@ -67,7 +67,12 @@ KINDS: dict[str, tuple[str, int | None, str]] = {
     "argument of our own pruner": (
         GOOD + "pruner: {decay_fair: {rungs: [3, 1]}}\n",
         11,
-        "rungs is (3, 1); wants ascending epochs from 1 to",
+        "pruner.decay_fair.rungs: got [3, 1]; wants ascending epochs from 1 to",
+    ),
+    "a budget that admits no setting with its cooldowns": (
+        GOOD + "pruner: {decay_fair: {cooldown_epochs: 1}}\nbudget: {epochs: 6}\n",
+        12,
+        "budget.epochs: got 6; wants at least the",
     ),
     "pruner argument that is looked at late": (
         GOOD + "pruner: {hyperband: {max_resource: 0}}\n",

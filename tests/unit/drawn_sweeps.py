@@ -375,6 +375,11 @@ class _Row:
     riders: list[Admission]
     epochs_done: int = 0
 
+    @property
+    def beginning(self) -> object:
+        """What all that began on it share."""
+        return self.riders[0].seed, self.riders[0].setting.beginning
+
 
 @dataclass
 class RowPool:
@@ -460,8 +465,10 @@ class RowPool:
         row.epochs_done += 1
         self.epochs_trained += 1
         owner, epochs = row.riders[0], self.sweep.space.epochs
-        fails = _share(owner.number, "fails") < self.sweep.broken
-        if fails and row.epochs_done == 1 + int(_share(owner.number, "at") * epochs):
+        # Those that share a row fail together, whoever of them is left when they are trained again.
+        who = repr(row.beginning) if self.sweep.space.forks else owner.number
+        fails = _share(who, "fails") < self.sweep.broken
+        if fails and row.epochs_done == 1 + int(_share(who, "at") * epochs):
             numbers = [trial.number for trial in row.riders]
             for number in numbers:
                 self._let_go(worker, number)

@@ -68,7 +68,7 @@ def test_terminators_and_their_defaults(text: str, expected: Terminator) -> None
         ("budget: {epochs: 19}", ["budget.epochs", "got 19", "at least the 20 of one setting"]),
         (
             "budget: {epochs: 99}\nconfirm: {top: 2, seeds: 3}",
-            ["at least the 140 of one setting (20 epochs x 1 seeds, and 2 x 3 trials to confirm)"],
+            ["at least the 140 of one setting (20 epochs x 1 seed, and 2 x 3 trials to confirm)"],
         ),
         ("budget: {epochs: 1e3}", ["budget.epochs", "a whole number"]),
         ("budget: {wall_seconds: 2h30m}", ["budget.wall_seconds", "'2h30m'", "a number of seconds above 0"]),
@@ -123,7 +123,7 @@ def test_check_shows_the_budget_beside_what_the_sweep_would_cost() -> None:
     )
     assert epochs == (
         "budget: 500 trained epochs; all settings would take 1,280 at most, so it admits at least 25 settings "
-        "of 20 epochs, more where some are pruned"
+        "of 20 epochs"
     )
     assert wall == (
         "budget: 6 min 40 s of wall time; all settings would take about 10 min 40 s at most, so it admits "
@@ -131,6 +131,14 @@ def test_check_shows_the_budget_beside_what_the_sweep_would_cost() -> None:
     )
     assert device == (
         "budget: 1 h 0 min of devices suffice for all settings, which take about 21 min 20 s at most"
+    )
+    more = (
+        "seeds: [0, 1]\npruner: {decay_fair: {rungs: 3, cooldown_epochs: 2}}\nconfirm: {top: 2, seeds: 5}\n"
+    )
+    first, *_ = budget_lines(load(text + more).space, epochs=1280, epoch_seconds=1.0, workers=2)
+    assert first.endswith(
+        "so it admits at least 6 settings of 44 epochs beside the 200 that are kept for confirming, more "
+        "where some are pruned"
     )
     assert "none of the last 50 ended settings was better than the best before by more than 1 %" in terminator
 

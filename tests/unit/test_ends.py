@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import pytest
 
 from search_spaces.limits import Limits, Terminator
 from search_spaces.ranges import Fixed
-from search_spaces.space import Metric, ScheduleSpace, SearchSpace
+from search_spaces.space import Metric, Pruner, ScheduleSpace, SearchSpace
 from sweeps.ends import ENDLESS, TimeLeft, settings_that_fit, time_left
 from sweeps.entries import SettingEntry
 from sweeps.records import SweepState, TrialState
 from sweeps.regret_bound import RegretBound
+from sweeps.rungs import control_group
 from sweeps.store import Store, open_store
 from sweeps.terminators import Streak
 from tests.unit.sweeps_for_tests import FakePool, Killed, everything, run, space, stored
@@ -339,3 +341,55 @@ def test_a_terminator_that_speaks_when_all_is_tried_ends_nothing(store: Store) -
     assert run(store, sweep_id, space_) is SweepState.finished
     assert len(store.trials(sweep_id)) == 4 * 3 * 2 * (1 + 2 * 2)
     assert store.sweep(sweep_id).ended_early is None
+
+
+# A control group, which is trained after all others
+
+ENDED_EARLY: dict[str, dict[str, Any]] = {
+    "budget": {"budget": Limits(epochs=300)},
+    "budget, two seeds": {"budget": Limits(epochs=400), "seeds": (0, 3)},
+    "budget, by arrival": {"budget": Limits(epochs=300), "order": "arrival", "concurrency": 6},
+    "enough": {"terminator": Terminator(name="no_improvement", settings=12, by=0.1)},
+    "enough, tpe": {"terminator": Terminator(name="no_improvement", settings=12, by=0.1), "sampler": "tpe"},
+    "enough, within a budget": {
+        "terminator": Terminator(name="no_improvement", settings=12, by=0.1),
+        "budget": Limits(epochs=300),
+    },
+}
+
+
+@pytest.mark.parametrize("kind", ENDED_EARLY)
+def test_a_search_that_ends_early_leaves_its_control_group_what_it_takes(store: Store, kind: str) -> None:
+    space_ = space(**{"sampler": "random", "trials": 400, "epochs": 12, **ENDED_EARLY[kind]})
+    space_ = replace(space_, pruner=Pruner(name="decay_fair", arguments={"control": 0.2}))
+    sweep_id = stored(store, space_)
+    workers = 3 if space_.order == "arrival" else 1
+    assert run(store, sweep_id, space_, workers=workers) is SweepState.finished
+    assert store.sweep(sweep_id).ended_early is not None
+    trials, is_control = store.trials(sweep_id), control_group(space_)
+    assert len(trials) < 400
+    control = [trial for trial in trials if is_control(trial.setting_index)]
+    proposed = {one.index for one in store.proposals(sweep_id) if is_control(one.index)}
+    assert {trial.setting_index for trial in control} == proposed
+    assert len(proposed) > 1
+    assert {trial.state for trial in control} <= {TrialState.finished, TrialState.diverged}
+    assert space_.budget.epochs is None or trained(store, sweep_id) <= space_.budget.epochs
+    if workers == 1:
+        others = [trial.admitted_round for trial in trials if not is_control(trial.setting_index)]
+        assert max(others) <= min(trial.admitted_round for trial in control)
+        killed = killed_often(store, space_, luck=1)
+        assert everything(store, killed) == everything(store, sweep_id)
+        assert store.sweep(killed).ending == store.sweep(sweep_id).ending
+    else:
+        assert len({trial.lane for trial in control}) > 1
+
+
+def test_a_control_group_that_no_time_is_left_for_is_given_up(store: Store) -> None:
+    now = Clock()
+    enough = Terminator(name="no_improvement", settings=12, by=0.1)
+    space_ = space(sampler="random", trials=400, epochs=12, terminator=enough)
+    space_ = replace(space_, pruner=Pruner(name="decay_fair", arguments={"control": 0.2}))
+    for seconds in (28.0, 36.0, 44.0, 60.0):
+        limited = replace(space_, budget=Limits(wall_seconds=seconds))
+        sweep_id = stored(store, limited)
+        assert run(store, sweep_id, limited, clock=now, fault=now.tick) is SweepState.finished

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search_spaces.files import load_space
-from search_spaces.grid import grid_settings
+from search_spaces.grid import grid_settings, settings_at_most
 from search_spaces.ranges import Choice, Numeric, Value
 from search_spaces.settings import Schedule, Setting
 from search_spaces.space import SearchSpace, dimensions
@@ -175,7 +175,10 @@ def test_an_optimizer_with_momentum_by_default_keeps_nesterov() -> None:
     ],
 )
 def test_a_grid_has_every_point_once(text: str, count: int) -> None:
-    points = list(grid_settings(space(text + "\nsampler: grid")))
+    grid = space(text + "\nsampler: grid")
+    points = list(grid_settings(grid))
+    assert settings_at_most(grid) == count
+    assert settings_at_most(replace(grid, trials=count - 1)) == count - 1
     assert len(points) == count
     assert len({json.dumps(point.values) for point in points}) == count
     assert len({json.dumps(point.setting.to_json(), sort_keys=True) for point in points}) == count

@@ -314,12 +314,14 @@ def check_counts(bench: Bench, sweep_id: int, searched: list[TrialRow]) -> None:
         assert len(proposals) == space.trials or space.sampler == "grid"
         return
     assert row.ending is not None
-    each = space.epochs * seeds
+    tried = {trial.setting_index for trial in searched}
+    is_control = control_group(space)
+    assert all(one.index in tried for one in proposals if is_control(one.index))
     if row.ending["by"] == "epochs":
         assert space.budget.epochs is not None
     else:
         assert row.ending["by"] == space.terminator.name
-    assert len(of_setting) < space.trials, (each, row.ending)
+    assert len(of_setting) < space.trials, row.ending
 
 
 def check_leaders(bench: Bench, sweep_id: int, trials: list[TrialRow], searched: list[TrialRow]) -> None:
@@ -331,8 +333,9 @@ def check_leaders(bench: Bench, sweep_id: int, trials: list[TrialRow], searched:
         return
     values: dict[int, list[float]] = defaultdict(list)
     alike: dict[int, object] = {}
+    own = {trial.setting_index for trial in searched if not trial.repeats}
     for trial in searched:
-        if trial.state is TrialState.finished and trial.value is not None:
+        if trial.state is TrialState.finished and trial.value is not None and trial.setting_index in own:
             values[trial.setting_index].append(trial.value)
             setting = Setting.from_json(trial.setting)
             alike[trial.setting_index] = (
@@ -358,11 +361,9 @@ def check_leaders(bench: Bench, sweep_id: int, trials: list[TrialRow], searched:
     assert (verdict.basis, verdict.over) == (Basis.fresh_seeds, True)
     assert {standing.setting for standing in verdict.standings} == got
     assert all(trial.state is not TrialState.pruned for trial in confirming)
-    last = max(
-        (trial.admitted_round + bench.space.epochs for trial in searched if not trial.repeats), default=0
-    )
-    if bench.space.order == "rounds" and bench.space.pruner.name == "none" and not bench.sweep.diverging:
-        assert last <= min(trial.admitted_round for trial in confirming) or bench.sweep.broken
+    if bench.space.order == "rounds":
+        last = max(trial.admitted_round + trial.epochs_done for trial in searched if not trial.repeats)
+        assert last <= min(trial.admitted_round for trial in confirming)
 
 
 def check_equivalents(bench: Bench, searched: list[TrialRow], curves: dict[int, list[Measurement]]) -> None:
