@@ -56,7 +56,7 @@ def next_file(store: Store, sweep: SweepRow) -> NextFile:
     kept: dict[str, str] = {}  # dimensions that cannot be changed, and why
     while True:
         found = next_sweep(searched, trials, proposals, catalogue, keep=frozenset(kept))
-        _refuse_too_few(sweep, found)
+        _refuse_too_few(sweep, found, "proposals" if loaded.space.branches else "settings")
         text = _written(sweep, loaded, found, kept, trials, best, catalogue)
         try:
             space_of(sweep, text, f"the sweep after {sweep.id}", Overrides())
@@ -88,18 +88,19 @@ def changes_table(changes: Sequence[Change]) -> Table:
     return table
 
 
-def _refuse_too_few(sweep: SweepRow, found: NextSweep) -> None:
+def _refuse_too_few(sweep: SweepRow, found: NextSweep, what: str) -> None:
+    """``what``: is counted; of a proposal with branches only the best one."""
     if found.finished >= FEWEST_TRIALS:
         return
     diverged = found.ended - found.finished
     if found.ended >= FEWEST_TRIALS and not found.finished:
         raise BadInput(
-            f"All {diverged} settings of sweep {sweep.id} that ended diverged: nothing says what works. "
+            f"All {diverged} {what} of sweep {sweep.id} that ended diverged: nothing says what works. "
             "Search lower learning rates."
         )
     told = f" ({diverged} diverged)" if diverged else ""
     raise BadInput(
-        f"Sweep {sweep.id} has {found.finished} finished settings{told}; at least {FEWEST_TRIALS} are wanted "
+        f"Sweep {sweep.id} has {found.finished} finished {what}{told}; at least {FEWEST_TRIALS} are wanted "
         "to say anything of its ranges. Nothing is written."
     )
 

@@ -10,6 +10,8 @@ from search_spaces.ranges import Choice, Numeric, Value
 from search_spaces.settings import Setting
 from search_spaces.space import SearchSpace, schedule_dimensions
 
+MOST_COUNTED = 3_000  # points of a grid, each of which takes 0.1 ms
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GridPoint:
@@ -76,12 +78,15 @@ def grid_settings(space: SearchSpace) -> Iterator[GridPoint]:
 def settings_at_most(space: SearchSpace) -> int:
     """How many settings a sweep over ``space`` tries: its ``trials``, but of a grid no more than there are.
 
-    Start points are counted beside the grid's, though they may be among them.
+    Start points are counted beside the grid's, though they may be among them. Grids are counted up to
+    :data:`MOST_COUNTED` points, and larger ones taken to have enough.
     """
     if space.sampler != "grid":
         return space.trials
     branches = len(space.schedules) if space.branches else 1
-    points = sum(1 for _ in islice(grid_settings(space), space.trials))
+    points = sum(1 for _ in islice(grid_settings(space), min(space.trials, MOST_COUNTED)))
+    if points == MOST_COUNTED:
+        return space.trials
     return min(space.trials, points + len(space.start) * branches)
 
 

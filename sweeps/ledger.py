@@ -12,6 +12,7 @@ from typing import Any
 
 from search_spaces.catalogue import Catalogue
 from search_spaces.earlier import EarlierSetting
+from search_spaces.grid import settings_at_most
 from search_spaces.space import SearchSpace
 from sweeps.admissions import Admissions
 from sweeps.ends import ENDLESS, TimeLeft
@@ -48,7 +49,7 @@ class Ledger:
         """
         self._space = space
         budget = Budget(
-            settings=space.trials,
+            settings=settings_at_most(space),
             seeds=len(space.seeds),
             epochs=space.epochs,
             concurrency=space.concurrency,

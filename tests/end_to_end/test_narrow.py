@@ -36,6 +36,9 @@ sampler: random
 """
 
 
+SCHEDULES = FIRST[FIRST.index("schedule:") : FIRST.index("sampler:")]
+
+
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with one finished sweep."""
@@ -88,6 +91,10 @@ def test_the_same_is_said_twice_and_nothing_is_written(swept: Path) -> None:
     ("change", "said"),
     [
         (("trials: 60", "trials: 6"), "has 6 finished settings; at least 10 are wanted"),
+        (
+            (SCHEDULES, "branches: [constant, StepLR: {step_size: 2}]\ntrials: 6\n"),
+            "has 3 finished proposals;",
+        ),
         (("[1e-3, 0.1]", "[1e3, 1e5]"), "settings of sweep 1 that ended diverged"),
     ],
 )

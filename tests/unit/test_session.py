@@ -331,9 +331,10 @@ def test_arrival_order_resumes_with_other_workers(store: Store, pruner: str) -> 
 
 def test_a_grid_ends_when_every_point_is_trained(store: Store) -> None:
     space_ = space(sampler="grid", trials=10_000, concurrency=50)
-    sweep_id = stored(store, space_)
-    assert run(store, sweep_id, space_) is SweepState.finished
+    sweep_id, observer = stored(store, space_), Silence()
+    assert run(store, sweep_id, space_, observer=observer) is SweepState.finished
     points = 4 * 3 * 2 * (1 + 2 * 2)
+    assert {snapshot.trials_expected for snapshot in observer.snapshots} == {points}
     assert len(store.trials(sweep_id)) == points
     settings = {str(sorted(t.setting.items(), key=str)) for t in store.trials(sweep_id)}
     without_momentum = points // 3
