@@ -70,7 +70,10 @@ class Study:
         self._earlier: dict[int, FrozenTrial] = {}  # by a negative index, the last one being -1
         for position, one in enumerate(earlier):
             index = position - len(earlier)
-            self._earlier[index] = _earlier_trial(index, one)
+            # Optuna's search for what all trials have, which most samplers begin with, stops at a number
+            # below -1. TPE has none, and goes by numbers where older trials are to weigh less.
+            number = index if space.sampler == "tpe" else -1
+            self._earlier[index] = _earlier_trial(number, one)
             last = None if one.value is None or one.epoch is None else (one.epoch, one.value)
             self._history.end(index, rank_of(last, finished=one.finished, sign=self._sign))
 

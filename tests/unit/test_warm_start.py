@@ -289,3 +289,18 @@ def test_the_two_kinds_of_momentum_axes_take_the_same_values() -> None:
     history = BoundedHistory()
     Proposals(space(optimizers=flat, pruner="none"), history, (one,))
     assert history.shown() == [-1]
+
+
+def test_what_not_all_earlier_settings_have_is_no_common_ground_to_a_gaussian_process() -> None:
+    """Optuna would take what the last of them has for what all have, and miss it in the others."""
+    space_ = space(sampler="gp")
+    constant = {"schedule": 0, "SGD.lr": 0.1, "SGD.momentum": 0.5, "SGD.nesterov": 0}
+    decays = {**constant, "schedule": 1, "StepLR.step_size": 2, "StepLR.gamma": 0.5}
+    earlier = [
+        EarlierSetting(
+            values=values | {"SGD.lr": 0.01 * (at + 1)}, finished=True, epoch=6, value=1.0 / (at + 1)
+        )
+        for at, values in enumerate([constant, decays] * 6)
+    ]
+    (asked,) = Proposals(space_, earlier=earlier).ask(1)
+    assert set(asked.parameters) >= set(constant)
