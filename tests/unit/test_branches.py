@@ -166,7 +166,10 @@ def test_a_preview_counts_what_confirming_may_cost() -> None:
             Console(file=written, width=140), load("confirm: {top: 4, seeds: 6}", trials=trials).space
         )
         said = written.getvalue()
-        assert f"then at most {epochs} epochs more: the best {min(4, trials)} are trained again with up to 6 fresh" in said
+        assert (
+            f"then at most {epochs} epochs more: the best {min(4, trials)} are trained again with up to 6 fresh"
+            in said
+        )
 
 
 def test_a_preview_draws_a_screenful() -> None:
