@@ -109,10 +109,7 @@ def ending_by_time(
     limits: Limits, left: TimeLeft, *, needed: float, cancelled: int, confirming: bool
 ) -> Ending:
     """The budget of time does not suffice for ``needed`` seconds; or it is over and open trials end."""
-    if left.wall_seconds <= left.device_seconds / left.devices:
-        by, budget = "wall_seconds", f"the budget of {limits.wall_seconds:g} s of wall time"
-    else:
-        by, budget = "device_hours", f"the budget of {limits.device_hours:g} device-hours"
+    by, budget = left.limit(limits)
     if left.seconds > 0:
         what = "another setting, and then a look at the leaders," if confirming else "another setting"
         return Ending(
