@@ -23,13 +23,11 @@ from sweeps.session import SweepRun
 from sweeps.store import Store, open_store
 from sweeps.sweep_files import new_sweep
 from sweeps.verdict import Basis, verdict_of
-from tests.unit.drawn_sweeps import (
-    CATALOGUE,
+from tests.unit.drawn_sweeps import CATALOGUE, DrawnSweep, draw_sweep
+from tests.unit.drawn_workers import (
     Curves,
-    DrawnSweep,
     Rates,
     RowPool,
-    draw_sweep,
     identity_of,
     prefixes,
     starting_rate,
